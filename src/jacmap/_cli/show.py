@@ -1,0 +1,100 @@
+"""What `jacmap explain` prints: value, matrix or picture, chain, plan, and what it all means."""
+
+from typing import Any
+
+import jax
+import numpy as np
+import scipy.sparse
+from rich.console import Console
+from rich.table import Table
+
+from . import labels, meaning
+from .target import Target
+
+SMALL = 8  # a matrix of at most SMALL×SMALL is printed entry by entry
+SEGMENTS = 12  # segments of the chain that are listed
+LARGEST_DENSE = 4_000_000  # entries of J that are held in full to say what it means
+LARGEST_SPARSE = 20_000_000
+
+
+def explanation(console: Console, target: Target, arguments: tuple[Any, ...], J: Any, plan: Any) -> None:
+    """Print what is known about `J`, the Jacobian of the target at the point, and the plan given."""
+    inputs, outputs = labels.of_inputs(target, arguments), labels.of_outputs(J.value)
+    if (len(outputs), len(inputs)) != tuple(J.shape):
+        outputs, inputs = (labels.Labels([(name, (size,))]) for name, size in zip("yx", J.shape, strict=True))
+    _heading(console, target.name)
+    if target.variables is not None:
+        _line(console, f"Variables in order: {', '.join(target.variables)}")
+    _line(console, f"Value: {_value(J.value)}")
+
+    _heading(console, f"Jacobian, {J.shape[0]}×{J.shape[1]} (outputs × inputs)")
+    if max(J.shape) <= SMALL:
+        console.print(_table(np.asarray(J.dense()), inputs, outputs))
+        _line(console, f"Structure: {J.structure}")
+    else:
+        _line(console, str(J))
+    _chain(console, J.chain)
+
+    _heading(console, "Plan")
+    _line(console, str(plan))
+
+    _heading(console, "What it means")
+    for sentence in _meaning(J, inputs, outputs):
+        _line(console, f"- {sentence}", soft_wrap=False)
+
+
+def _heading(console: Console, text: str) -> None:
+    console.print()
+    console.print(text, style="bold", markup=False, highlight=False, soft_wrap=True)
+
+
+def _line(console: Console, text: str, soft_wrap: bool = True) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=soft_wrap)
+
+
+def _value(value: Any) -> str:
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(value)]
+    return "; ".join(_array(leaf) for leaf in leaves)
+
+
+def _array(array: np.ndarray) -> str:
+    if array.size <= 16:
+        six_figures = {"float_kind": "{:.6g}".format}
+        return np.array2string(array, separator=", ", max_line_width=200, formatter=six_figures)
+    shape = "×".join(str(size) for size in array.shape)
+    return f"{shape} numbers from {array.min():.6g} to {array.max():.6g}"
+
+
+def _table(matrix: np.ndarray, inputs: labels.Labels, outputs: labels.Labels) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2))
+    table.add_column("")
+    for column in range(matrix.shape[1]):
+        table.add_column(f"∂/∂{inputs[column]}", justify="right", no_wrap=True)
+    for row, entries in enumerate(matrix):
+        table.add_row(outputs[row], *(f"{entry:.6g}" for entry in entries))
+    return table
+
+
+def _chain(console: Console, chain: Any) -> None:
+    segments = list(chain)
+    if len(segments) < 2:
+        return
+    _heading(console, f"Chain: J is the product of {len(segments)} segments, the last one leftmost")
+    table = Table(box=None, pad_edge=False, padding=(0, 2), show_header=False)
+    for number, segment in enumerate(segments[:SEGMENTS]):
+        table.add_row(f"J{number + 1}", f"{segment.shape[0]}×{segment.shape[1]}", str(segment.name))
+    console.print(table, markup=False, highlight=False)
+    if len(segments) > SEGMENTS:
+        _line(console, f"... and {len(segments) - SEGMENTS} more")
+
+
+def _meaning(J: Any, inputs: labels.Labels, outputs: labels.Labels) -> list[str]:
+    rows, columns = J.shape
+    if rows * columns <= LARGEST_DENSE:
+        return meaning.sentences(np.asarray(J.dense()), inputs, outputs)
+    if J.pattern.nnz <= LARGEST_SPARSE:
+        entries = J.sparse()
+        at = np.asarray(entries.indices)
+        matrix = scipy.sparse.coo_array((np.asarray(entries.data), (at[:, 0], at[:, 1])), shape=J.shape)
+        return meaning.sentences(matrix.tocsr(), inputs, outputs)
+    return [f"J has {J.pattern.nnz} entries that can differ from zero: too many to rank rows and columns."]

@@ -1,0 +1,52 @@
+"""What depends on the version of JAX, in one place."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.core
+
+Tracer = jax.core.Tracer
+
+_HIDDEN = (str(Path(jax.__file__).parent) + os.sep, str(Path(__file__).parents[3]) + os.sep)
+
+
+def user_line(source_info: Any) -> str:
+    """"file.py:12 (function)" of the innermost frame outside JAX and jacmap; empty when there is none."""
+    traceback = getattr(source_info, "traceback", None)
+    if traceback is None:
+        return ""
+    for frame in traceback.frames:
+        if not frame.file_name.startswith(_HIDDEN) and not frame.file_name.startswith("<"):
+            return f"{os.path.basename(frame.file_name)}:{frame.line_num} ({frame.function_name})"
+    return ""
+
+
+def scope(source_info: Any) -> str:
+    """The name scope, without the names of JAX's own transformations."""
+    names = str(getattr(source_info, "name_stack", ""))
+    return names.replace("jvp()", "").replace("vmap()", "").strip("/")
+
+
+def sub_jaxpr(jaxpr: Any) -> tuple[Any, list[Any]]:
+    """(open jaxpr, constants) of a Jaxpr or a ClosedJaxpr parameter."""
+    if hasattr(jaxpr, "consts") and hasattr(jaxpr, "jaxpr"):
+        return jaxpr.jaxpr, list(jaxpr.consts)
+    return jaxpr, []
+
+
+def is_literal(atom: Any) -> bool:
+    return hasattr(atom, "val")
+
+
+def bind(eqn: Any, values: list[Any]) -> list[Any]:
+    """Evaluate one equation on JAX values."""
+    params = eqn.primitive.get_bind_params(eqn.params)
+    if isinstance(params, tuple):  # JAX before 0.10: (subfuns, params)
+        out = eqn.primitive.bind(*params[0], *values, **params[1])
+    else:
+        out = eqn.primitive.bind(*values, **params)
+    return list(out) if eqn.primitive.multiple_results else [out]

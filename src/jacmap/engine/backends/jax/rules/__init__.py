@@ -1,0 +1,25 @@
+"""The table: JAX primitive → rule. To add an operation, add a row to the file of its kind.
+
+`tests/test_rules.py` finds every row by itself and checks it numerically; it asks for an example of each.
+"""
+
+from __future__ import annotations
+
+from ..call import Rule
+from . import control, elementwise, indexing, linalg, linear, movement, reductions
+from .fallback import UNKNOWN
+
+RULES: dict[str, Rule] = {
+    **elementwise.RULES,
+    **movement.RULES,
+    **indexing.RULES,
+    **reductions.RULES,
+    **linear.RULES,
+    **linalg.RULES,
+    **control.RULES,
+}
+
+
+def lookup(name: str) -> Rule:
+    """The rule of a primitive; the sound full one, with a note for `explain`, when there is none."""
+    return RULES.get(name, UNKNOWN)

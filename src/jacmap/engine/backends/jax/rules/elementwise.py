@@ -1,0 +1,98 @@
+"""Entry i of the output reads entry i of each input; and the operations that pass no derivative at all."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ....graph import Pattern, dependence
+from ..call import Call, Rule, always, first_alone, one_varying, rest_vary
+
+
+def entrywise(call: Call) -> dict[tuple[int, int], Pattern]:
+    return {
+        (0, i): dependence.elementwise(call.out, shape) for i, shape in enumerate(call.inputs) if call.active[i]
+    }
+
+
+def _masked(pattern: Pattern, keep: np.ndarray | None, call: Call) -> Pattern:
+    """The pattern with the rows dropped whose factor is known to be zero."""
+    if keep is None:
+        return pattern
+    keep = np.broadcast_to(keep, call.out).ravel()
+    rows = np.arange(keep.size, dtype=np.int32) if pattern.rows is None else pattern.rows
+    return Pattern(pattern.shape, np.where(keep, rows, np.int32(-1)), pattern.core, pattern.cols, inner=pattern.core_shape[0])
+
+
+def _product(call: Call) -> dict[tuple[int, int], Pattern]:
+    local = entrywise(call)
+    return {(k, i): _masked(p, call.nonzero(1 - i), call) for (k, i), p in local.items()}
+
+
+def _quotient(call: Call) -> dict[tuple[int, int], Pattern]:
+    # d(x/y) = dx/y − (x/y) dy/y: the denominator passes nothing where the numerator is zero.
+    local = entrywise(call)
+    if (0, 1) in local:
+        local[0, 1] = _masked(local[0, 1], call.nonzero(0), call)
+    return local
+
+
+def _select(call: Call) -> dict[tuple[int, int], Pattern]:
+    which = call.known(0)
+    local = {(k, i): p for (k, i), p in entrywise(call).items() if i > 0}
+    if which is None:
+        return local
+    return {(0, i): _masked(p, np.asarray(which).astype(int) == i - 1, call) for (_, i), p in local.items()}
+
+
+def _integer_power(call: Call) -> dict[tuple[int, int], Pattern]:
+    return {} if call.params["y"] == 0 else entrywise(call)
+
+
+def _power_is_affine(call: Call) -> bool:
+    return call.params["y"] in (0, 1)
+
+
+_NONLINEAR = """
+abs acos acosh asin asinh atan atan2 atanh bessel_i0e bessel_i1e cbrt clamp cos cosh digamma erf erf_inv erfc
+exp exp2 expm1 igamma igamma_grad_a igammac lgamma log log1p logistic max min nextafter polygamma pow
+regularized_incomplete_beta rem rsqrt sin sinh sqrt square tan tanh zeta random_gamma_grad
+""".split()
+
+_AFFINE = """
+add add_any sub neg real imag conj complex copy copy_p convert_element_type device_put name pvary sharding_constraint
+reduce_precision optimization_barrier_entry layout_constraint reshard
+""".split()
+
+_NONE = """
+and argmax argmin bitcast_convert_type ceil clz eq eq_to floor ge gt iota is_finite le le_to lt lt_to ne not or
+population_count random_bits random_fold_in random_seed random_split random_unwrap random_wrap reduce_and reduce_or
+reduce_xor rng_bit_generator rng_uniform round shift_left shift_right_arithmetic shift_right_logical sign
+stop_gradient threefry2x32 xor mulhi random_gamma_key debug_callback debug_print empty2 empty create_token after_all
+axis_index random_clone
+""".split()
+
+# Operations that cost far more than one multiplication per entry: rough counts, only their order matters.
+_COSTLY = {
+    "pow": 20, "exp": 10, "log": 10, "tanh": 10, "sin": 10, "cos": 10, "logistic": 10, "erf": 15, "lgamma": 30,
+    "digamma": 30, "igamma": 200, "igammac": 200, "regularized_incomplete_beta": 300, "zeta": 100, "polygamma": 100,
+}  # fmt: skip
+
+
+def _work(name: str):  # type: ignore[no-untyped-def]
+    factor = _COSTLY.get(name)
+    return None if factor is None else lambda call: float(factor * dependence.size_of(call.out))
+
+
+def _nothing(call: Call) -> dict[tuple[int, int], Pattern]:
+    return {}
+
+
+RULES: dict[str, Rule] = {
+    **{name: Rule("elementwise", entrywise, work=_work(name)) for name in _NONLINEAR},
+    **{name: Rule("elementwise", entrywise, affine=always) for name in _AFFINE},
+    **{name: Rule("none", _nothing) for name in _NONE},
+    "mul": Rule("elementwise", _product, affine=one_varying),
+    "div": Rule("elementwise", _quotient, affine=first_alone),
+    "integer_pow": Rule("elementwise", _integer_power, affine=_power_is_affine),
+    "select_n": Rule("select", _select, affine=rest_vary),
+}

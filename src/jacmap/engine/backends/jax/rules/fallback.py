@@ -1,0 +1,19 @@
+"""What is not in the table: every output may read every input, and `explain` says so."""
+
+from __future__ import annotations
+
+from ....graph import Pattern, dependence
+from ..call import Call, Rule
+
+
+def every_pair(call: Call) -> dict[tuple[int, int], Pattern]:
+    """Full dependence of each output on each active input."""
+    return {
+        (k, i): dependence.full(out, inp)
+        for k, out in enumerate(call.outputs)
+        for i, inp in enumerate(call.inputs)
+        if call.active[i]
+    }
+
+
+UNKNOWN = Rule("unknown", every_pair, exact=False, note="no rule for this operation, every output taken to read every input")

@@ -1,0 +1,174 @@
+"""JAX function → graph: trace to a jaxpr, inline the calls, share what is computed twice, drop what is dead.
+
+Each call site of an inner function is walked afresh, because what is known of its arguments (constants, zeros)
+differs from site to site; a walk shared between sites is how stale constants become wrong zeros.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from ...graph import Graph, Node, Place, Value
+from . import compat
+from .call import Call, Rule
+from .facts import Facts
+from .rules import lookup
+
+_INLINED = {"jit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr", "remat2": "jaxpr"}
+
+
+def differentiable(aval: Any) -> bool:
+    return bool(jax.numpy.issubdtype(aval.dtype, np.inexact))
+
+
+def graph_of(
+    jaxpr: Any, consts: Sequence[Any], active: Sequence[bool], given: Mapping[int, np.ndarray] | None = None
+) -> Graph:
+    """The graph of an open jaxpr with respect to the inputs marked `active`.
+
+    The other inputs are unknown at reading time, unless `given` holds their value by position (NaN: unknown entry).
+    Constants that are tracers of an outer transformation are unknown, too.
+    """
+    return _Builder().build(jaxpr, consts, active, given or {})
+
+
+class _Builder:
+    def __init__(self) -> None:
+        self.values: list[Value] = []
+        self.nodes: list[Node] = []
+        self.facts = Facts()
+        self.constants: dict[int, Any] = {}
+        self.shared: dict[Any, tuple[int, ...]] = {}
+        self.literals: dict[Any, int] = {}
+
+    def build(self, jaxpr: Any, consts: Sequence[Any], active: Sequence[bool], given: Mapping[int, np.ndarray]) -> Graph:
+        const_ids = [self.constant(c, v.aval) for c, v in zip(consts, jaxpr.constvars, strict=True)]
+        input_ids = []
+        for position, (var, is_active) in enumerate(zip(jaxpr.invars, active, strict=True)):
+            live = is_active and differentiable(var.aval)
+            input_ids.append(self.value(var.aval, varying=is_active, active=live))
+            if position in given:
+                self.facts.give(input_ids[-1], given[position])
+        outputs = self.walk(jaxpr, const_ids, input_ids, "")
+        return self.finish(
+            [v for v, a in zip(input_ids, active, strict=True) if a],
+            [v for v, a in zip(input_ids, active, strict=True) if not a],
+            outputs,
+        )
+
+    def value(self, aval: Any, varying: bool, active: bool) -> int:
+        shape = tuple(getattr(aval, "shape", ()))
+        self.values.append(Value(shape, math.prod(shape), varying, active))
+        return len(self.values) - 1
+
+    def constant(self, value: Any, aval: Any) -> int:
+        v = self.value(aval, varying=False, active=False)
+        self.constants[v] = value
+        if not isinstance(value, compat.Tracer):
+            self.facts.give(v, value)
+        return v
+
+    def literal(self, atom: Any) -> int:
+        key = (str(atom.aval), np.asarray(atom.val).tobytes())
+        if key not in self.literals:
+            self.literals[key] = self.constant(atom.val, atom.aval)
+        return self.literals[key]
+
+    def walk(self, jaxpr: Any, const_ids: Sequence[int], input_ids: Sequence[int], scope: str) -> list[int]:
+        env = dict(zip(jaxpr.constvars, const_ids, strict=True)) | dict(zip(jaxpr.invars, input_ids, strict=True))
+
+        def read(atom: Any) -> int:
+            return self.literal(atom) if compat.is_literal(atom) else env[atom]
+
+        for eqn in jaxpr.eqns:
+            inputs = tuple(read(atom) for atom in eqn.invars)
+            inner = _INLINED.get(eqn.primitive.name)
+            if inner is not None:
+                body, body_consts = compat.sub_jaxpr(eqn.params[inner])
+                ids = [self.constant(c, v.aval) for c, v in zip(body_consts, body.constvars, strict=True)]
+                outputs = self.walk(body, ids, inputs, _join(scope, compat.scope(eqn.source_info)))
+            else:
+                outputs = list(self.operation(eqn, inputs, scope))
+            env.update(zip(eqn.outvars, outputs, strict=True))
+        return [read(atom) for atom in jaxpr.outvars]
+
+    def operation(self, eqn: Any, inputs: tuple[int, ...], scope: str) -> tuple[int, ...]:
+        key = _sharing_key(eqn, inputs)
+        if key is not None and key in self.shared:
+            return self.shared[key]
+        rule = lookup(eqn.primitive.name)
+        varying = any(self.values[v].varying for v in inputs)
+        active = any(self.values[v].active for v in inputs) and rule.kind != "none"
+        outputs = tuple(
+            self.value(var.aval, varying, active and differentiable(var.aval)) for var in eqn.outvars
+        )
+        call = self.call(eqn, inputs)
+        self.facts.derive(eqn, call, inputs, outputs)
+        self.nodes.append(self.node(eqn, rule, call, inputs, outputs, scope))
+        if key is not None:
+            self.shared[key] = outputs
+        return outputs
+
+    def call(self, eqn: Any, inputs: tuple[int, ...]) -> Call:
+        facts = self.facts
+        return Call(
+            name=eqn.primitive.name,
+            params=eqn.params,
+            inputs=tuple(self.values[v].shape for v in inputs),
+            outputs=tuple(tuple(getattr(var.aval, "shape", ())) for var in eqn.outvars),
+            active=tuple(self.values[v].active for v in inputs),
+            varying=tuple(self.values[v].varying for v in inputs),
+            peek=lambda i: facts.peek(inputs[i]),
+            eqn=eqn,
+        )
+
+    def node(
+        self, eqn: Any, rule: Rule, call: Call, inputs: tuple[int, ...], outputs: tuple[int, ...], scope: str
+    ) -> Node:
+        is_active = any(call.active)
+        modes = rule.modes(call) if is_active else (True, True)
+        work = rule.work(call) if rule.work is not None else float(sum(self.values[v].size for v in outputs))
+        return Node(
+            op=call.name,
+            inputs=inputs,
+            outputs=outputs,
+            local_of=lambda: rule.local(call),
+            place_of=lambda: Place(_join(scope, compat.scope(eqn.source_info)), compat.user_line(eqn.source_info)),
+            affine=is_active and rule.affine(call),
+            forward=modes[0],
+            reverse=modes[1],
+            work=work,
+            payload=eqn,
+            note=f"{call.name}: {rule.note}" if rule.note else "",
+        )
+
+    def finish(self, inputs: list[int], others: list[int], outputs: list[int]) -> Graph:
+        needed = set(outputs)
+        kept = []
+        for node in reversed(self.nodes):
+            if needed.intersection(node.outputs):
+                kept.append(node)
+                needed.update(node.inputs)
+        constants = {v: c for v, c in self.constants.items() if v in needed}
+        return Graph(self.values, kept[::-1], tuple(inputs), tuple(outputs), tuple(others), constants)
+
+
+def _join(outer: str, inner: str) -> str:
+    return "/".join(part for part in (outer, inner) if part)
+
+
+def _sharing_key(eqn: Any, inputs: tuple[int, ...]) -> Any:
+    """Two equations with the same key compute the same values; None when that cannot be told cheaply."""
+    if eqn.effects:
+        return None
+    try:
+        key = (eqn.primitive, inputs, tuple(eqn.params.items()), tuple(v.aval for v in eqn.outvars))
+        hash(key)
+    except TypeError:
+        return None
+    return key
