@@ -125,7 +125,8 @@ def test_the_plan_is_the_one_of_the_question(question: str) -> None:
         (("x + y", "--at", "1"), "the expression has 2 variables (x, y), POINT gives 1 number"),
         (("x", "--at", "no.npy"), "there is no file no.npy"),
         (("nowhere.py:f", "--at", "1"), "there is no file nowhere.py"),
-        (("network.py:mismatched", "--at", "1,2"), 'network.py, line 15, "return x @ jnp.ones(7)": TypeError'),
+        (("network.py:mismatched", "--at", "1,2"), 'line 15, "return x @ jnp.ones(7)": TypeError'),
+        (("jax.numpy:linalg.inv", "--at", "1,2,3"), "the function failed at"),
         (("network.py:raising", "--at", "1,2"), "ValueError: the weights are not loaded"),
         (("network.py:tall", "--at", "network.py:words"), "<U1"),
         (("x", "--at", "1", "--question", "dens"), "dens"),
@@ -139,21 +140,18 @@ def test_a_mistake_is_one_line_and_exit_code_1(words: tuple[str, ...], said: str
 
 def test_nan_is_told_with_where() -> None:
     result = CliRunner().invoke(app, ["explain", "x + y", "--at", "1,nan"])
-    assert "NaN" in result.output
+    assert "y = nan" in result.output or "NaN" in result.output
     assert "Traceback" not in result.output
 
 
 def test_a_fault_of_ours_is_one_line_that_asks_for_a_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*arguments: object) -> None:
-        raise RuntimeError("lost the thread\nand more")
-
-    monkeypatch.setattr(jm, "linearize", broken)
+    monkeypatch.setattr(jm, "linearize", None)
     answer = refused("x", "--at", "1")
-    assert "unexpected RuntimeError: lost the thread. This is a fault in jacmap" in answer
+    assert "unexpected TypeError: 'NoneType' object is not callable. This is a fault in jacmap" in answer
     assert len(answer.splitlines()) == 1
 
 
-def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_debug_shows_the_traceback() -> None:
     result = CliRunner().invoke(app, ["explain", "sine(x)", "--at", "1", "--debug"])
     assert result.exit_code == 1
     assert "Traceback" in result.stderr

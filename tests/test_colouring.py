@@ -1,4 +1,4 @@
-"""Colourings: proven counts, a compress-and-read oracle in plain numpy, brute force, and a checker that complains."""
+"""Colourings: proven counts, a compress-and-read oracle in numpy, brute force, a checker that complains."""
 
 import itertools
 from dataclasses import replace
@@ -57,6 +57,12 @@ def two_components(pattern: sparse.csr_array) -> sparse.csr_array:
     """Two fields with this stencil, each also reading the other one at its own point."""
     own = sparse.eye_array(pattern.shape[0], dtype=bool)
     return sparse.csr_array(sparse.block_array([[pattern, own], [own, pattern]], format="csr"))
+
+
+def interleaved(pattern: sparse.csr_array) -> sparse.csr_array:
+    """The same two fields, numbered point by point."""
+    order = np.arange(pattern.shape[0]).reshape(2, -1).T.ravel()
+    return pattern[order][:, order]
 
 
 def random_pattern(m: int, n: int, density: float, seed: int) -> sparse.csr_array:
@@ -157,6 +163,9 @@ def test_two_long_rows_and_columns_around_a_band():
         pytest.param(banded(30, 1, 1), banded(30, 0, 0), 2, id="diagonal of a tridiagonal"),
         pytest.param(dense(np.ones((12, 12))), banded(12, 0, 0), 12, id="diagonal of a full matrix"),
         pytest.param(blocks(*[(4, 4)] * 6), banded(24, 0, 0), 4, id="diagonal of blocks"),
+        pytest.param(
+            blocks((6, 6), (6, 6)), dense(np.kron(np.eye(2), 1 - np.eye(6))), 6, id="most of two blocks"
+        ),
         pytest.param(dense(np.ones((5, 9))), dense(np.eye(5, 9)[:, ::-1]), 5, id="columns nobody asks for"),
         pytest.param(arrow(12), banded(12, 0, 0), 2, id="diagonal of an arrow"),
         pytest.param(banded(9, 1, 1), sparse.csr_array((9, 9), dtype=bool), 0, id="nothing"),
@@ -251,10 +260,11 @@ def test_effort_never_costs_passes_and_results_repeat():
 
 
 def test_large_stencils_take_their_lattice():
-    """Wrapped rows are rare here, so that a lattice fitted to a sample first fails on the whole and learns."""
+    """Wrapped rows are rare here: a lattice fitted to a sample first fails on the whole and learns."""
     for pattern, count in (
         (two_components(stencil(180, 180, FIVE, periodic=True)), 6),
         (stencil(211, 212, NINE, periodic=False), 9),
+        (interleaved(two_components(stencil(120, 180, FIVE, periodic=True))), 6),
         (stencil(200, 200, FIVE, periodic=True), 5),
     ):
         found = colour_columns(pattern)
@@ -264,11 +274,22 @@ def test_large_stencils_take_their_lattice():
         assert (pattern.astype(float) @ S).max() == 1
 
 
+def test_a_lattice_that_fits_the_sample_only_is_mended():
+    full = stencil(200, 200, FIVE, periodic=False).tolil()
+    # Row 9 is not in the sample. Its new entry clashes with point (1, 9) under x + 2y, not under x + 3y.
+    full[9, 11] = True
+    pattern = sparse.csr_array(full)
+    found = colour_columns(pattern)
+    assert (found.passes, found.order) == (5, "lattice (1, 3) modulo 5 over strides (1, 200)")
+    S = sparse.csr_array((np.ones(40_000), (np.arange(40_000), found.column_colours)))
+    assert (pattern.astype(float) @ S).max() == 1
+
+
 def test_the_input_may_be_any_sparse_format_and_is_left_alone():
     rows, columns = [2, 0, 0, 2, 1], [1, 2, 0, 1, 1]
     coo = sparse.coo_array((np.ones(5), (rows, columns)), shape=(3, 3))
     unsorted = sparse.csr_array(
-        (np.array([1, -1, 1, 0, 2]), np.array([2, 0, 2, 1, 1]), np.array([0, 3, 4, 5]))
+        (np.array([1, -1, -1, 0, 2]), np.array([2, 0, 2, 1, 1]), np.array([0, 3, 4, 5]))
     )
     before = unsorted.indices.copy(), unsorted.data.copy()
     for pattern in (coo, coo.tocsc(), sparse.coo_matrix(coo), unsorted):
@@ -276,6 +297,7 @@ def test_the_input_may_be_any_sparse_format_and_is_left_alone():
             assert_valid(
                 colour(pattern), dense(pattern.toarray() != 0) if pattern is not unsorted else UNSORTED
             )
+    assert_valid(colour_columns(unsorted, unsorted), UNSORTED)
     assert np.array_equal(unsorted.indices, before[0])
     assert np.array_equal(unsorted.data, before[1])
 
@@ -333,6 +355,44 @@ def test_dynamic_orders_name_each_column_once(make):
     pattern = random_pattern(30, 100, 0.5, 2)
     graph = orders.conflict_graph(problem_of(pattern, pattern), 1e9)
     assert sorted(make(graph).tolist()) == list(range(100))
+
+
+def conflicts_of(edges: np.ndarray, n: int) -> orders.Problem:
+    """Each pair of columns that conflict as a row of its own."""
+    rows = np.zeros((len(edges), n), bool)
+    np.put_along_axis(rows, edges, True, axis=1)
+    return problem_of(dense(rows), dense(rows))
+
+
+def test_a_grid_learns_conflicts_between_two_forms():
+    grid = orders.Grid((1, 10), 100, (np.array([0]), np.array([1])))
+    forms = grid.forms(5)
+    colours, form = next(forms)
+    assert form == (1, 0)
+    assert np.array_equal(colours, np.arange(100) % 10 % 5)
+    grid.learn((np.array([0, 12]), np.array([10, 21])))
+    # Steps (0, 1) and (-1, 1) now conflict as well, and multiples of a form are left out.
+    assert [form for _, form in forms] == [(1, 2), (1, 3), (1, 4)]
+
+
+@pytest.mark.parametrize("make", [orders.smallest_last, orders.dsatur])
+@pytest.mark.parametrize("seed", range(4))
+def test_dynamic_orders_colour_trees_with_two_colours(make, seed):
+    rng = np.random.default_rng(seed)
+    names = rng.permutation(40)
+    tree = np.array([[names[v], names[rng.integers(v)]] for v in range(1, 40)])
+    problem = conflicts_of(tree, 40)
+    order = make(orders.conflict_graph(problem, 1e9))
+    assert orders.Greedy(problem)(order.tolist(), 40).max() == 1
+
+
+def test_dsatur_colours_a_crown_with_two_colours():
+    """a_i conflicts with b_j where i != j: in the order a_1 b_1 a_2 b_2 ... greedy takes 10 colours."""
+    crown = np.array([[2 * i, 2 * j + 1] for i in range(10) for j in range(10) if i != j])
+    problem = conflicts_of(crown, 20)
+    greedy = orders.Greedy(problem)
+    assert greedy(range(20), 20).max() == 9
+    assert greedy(orders.dsatur(orders.conflict_graph(problem, 1e9)).tolist(), 20).max() == 1
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5])

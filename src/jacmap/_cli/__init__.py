@@ -9,7 +9,7 @@ from rich.console import Console
 import jacmap as jm
 
 from . import point, show, target
-from .errors import quiet_streams, reporting
+from .errors import blaming, quiet_streams, reporting
 
 app = typer.Typer(
     add_completion=False,
@@ -53,8 +53,9 @@ def explain(
             # Typed decimals deserve double precision, and no code of the user's is there to be upset by it.
             jax.config.update("jax_enable_x64", True)
         arguments = point.load(at, aim)
-        J = jm.linearize(aim.function, *arguments)
-        show.explanation(Console(), aim, arguments, J, J.explain(question))
+        with blaming(aim.function):
+            J = jm.linearize(aim.function, *arguments)
+            show.explanation(Console(), aim, arguments, J, J.explain(question))
 
 
 def main() -> None:

@@ -26,6 +26,9 @@ def explanation(console: Console, target: Target, arguments: tuple[Any, ...], J:
     if target.variables is not None:
         _line(console, f"Variables in order: {', '.join(target.variables)}")
     _line(console, f"Value: {_value(J.value)}")
+    for what, tree, names in (("point", arguments, inputs), ("value", J.value, outputs)):
+        if bad := _not_finite(tree, names):
+            _line(console, f"Not finite in the {what}: {bad}")
 
     _heading(console, f"Jacobian, {J.shape[0]}×{J.shape[1]} (outputs × inputs)")
     if max(J.shape) <= SMALL:
@@ -59,10 +62,22 @@ def _value(value: Any) -> str:
 
 def _array(array: np.ndarray) -> str:
     if array.size <= 16:
-        six_figures = {"float_kind": "{:.6g}".format}
-        return np.array2string(array, separator=", ", max_line_width=200, formatter=six_figures)
+        shown = np.array2string(array, separator=", ", formatter={"float_kind": _six_figures})
+        return shown.replace("\n", "")
     shape = "×".join(str(size) for size in array.shape)
     return f"{shape} numbers from {array.min():.6g} to {array.max():.6g}"
+
+
+def _six_figures(number: Any) -> str:
+    return f"{number:.6g}"
+
+
+def _not_finite(tree: Any, names: labels.Labels) -> str:
+    """The first few entries that are NaN or infinite, by name; empty when there are none."""
+    flat = np.concatenate([np.empty(0), *(np.ravel(leaf) for leaf in jax.tree.leaves(tree))])
+    bad = np.flatnonzero(~np.isfinite(flat))
+    shown = [f"{names[int(entry)]} = {flat[entry]:.6g}" for entry in bad[:5]]
+    return ", ".join(shown) + (f" and {bad.size - 5} more" if bad.size > 5 else "")
 
 
 def _table(matrix: np.ndarray, inputs: labels.Labels, outputs: labels.Labels) -> Table:
@@ -71,7 +86,7 @@ def _table(matrix: np.ndarray, inputs: labels.Labels, outputs: labels.Labels) ->
     for column in range(matrix.shape[1]):
         table.add_column(f"∂/∂{inputs[column]}", justify="right", no_wrap=True)
     for row, entries in enumerate(matrix):
-        table.add_row(outputs[row], *(f"{entry:.6g}" for entry in entries))
+        table.add_row(outputs[row], *(_six_figures(entry) for entry in entries))
     return table
 
 

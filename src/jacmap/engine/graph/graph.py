@@ -47,7 +47,8 @@ class Node:
 
     `affine`: its outputs are affine in its active inputs, with coefficients that do not vary with x.
     `forward`, `reverse`: which AD modes the operation supports. `work`: counted scalar operations of one
-    evaluation. `payload`: the backend's own description, opaque here.
+    evaluation. `pass_work`: what it adds to one tangent or cotangent pass, in units of one entry moved through
+    memory. `payload`: the backend's own description, opaque here.
     """
 
     op: str
@@ -59,6 +60,7 @@ class Node:
     forward: bool = True
     reverse: bool = True
     work: float = 0.0
+    pass_work: float = 0.0
     payload: Any = None
     note: str = ""
 
@@ -116,9 +118,9 @@ class Graph:
         return sum(node.work for node in self.nodes)
 
     @cached_property
-    def active_work(self) -> float:
-        """Counted scalar operations of one tangent (or cotangent) pass."""
-        return sum(node.work for node in self.active_nodes)
+    def pass_work(self) -> float:
+        """The cost of one tangent (or cotangent) pass, in entries moved through memory."""
+        return sum(node.pass_work for node in self.active_nodes)
 
     def notes(self) -> list[str]:
         """What the analysis had to over-estimate, one line each, repeated ones counted."""

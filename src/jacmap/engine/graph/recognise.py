@@ -1,8 +1,8 @@
 """Naming a sparsity pattern: diagonal, banded, block-diagonal, triangular, arrow, low rank, ...
 
 A pattern usually has several of these forms at once. The one named is the one that admits the fewest entries:
-that is the most specific statement, and the one a plan can gain most from. A form that needs a permutation must
-admit half as many as one that does not. Every form is checked on the entries themselves before it is named.
+that is the most specific statement, and the one a plan can gain most from. A form that needs a permutation
+must admit half as many as one that does not. Each form is checked on the entries before it is named.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -20,9 +20,10 @@ from scipy.sparse import csgraph
 # A form must rule out at least a fifth of the entries to say anything: 7 of 9 is the 3×3 tridiagonal matrix.
 _WORTH = 0.8
 _PERMUTATION_PENALTY = 2
-# Above these many nonzeros a matching (maximum flow) or a bandwidth reduction takes seconds.
-_MATCHING_LIMIT = 2_000_000
-_REORDER_LIMIT = 2_000_000
+# Beyond these a matching (a maximum flow) or a bandwidth reduction takes more than a few seconds.
+_MATCHING_LIMIT = 5_000_000  # nonzeros
+_MATCHING_LINES = 500_000  # rows and columns
+_REORDER_LIMIT = 5_000_000  # nonzeros
 _FEW_DIAGONALS = 9
 
 
@@ -30,9 +31,10 @@ _FEW_DIAGONALS = 9
 class Blocks:
     """Which block each row and column belongs to.
 
-    `row_labels` (m,) and `column_labels` (n,) number the blocks from 0 in the order of their first rows; -1 marks an
-    empty row or column. `uniform` is the common (rows, columns) of all blocks, or None. `contiguous` says that the
-    blocks, empty rows and columns aside, stand one after another in the order of the matrix itself.
+    `row_labels` (m,) and `column_labels` (n,) number the blocks from 0 down the diagonal of the (permuted)
+    matrix; -1 marks a row or column in none of them. `uniform` is the common (rows, columns) of all blocks,
+    or None. `contiguous` says that the blocks, rows and columns in none aside, stand one after another as the
+    matrix is.
     """
 
     row_labels: np.ndarray
@@ -46,16 +48,17 @@ class Blocks:
 class Structure:
     """The name of a pattern of shape (m, n) = (outputs, inputs); `str()` gives `text`.
 
-    `kind` is one of "empty", "scalar", "gradient", "column", "dense", "diagonal", "diagonals" (a few, far apart),
-    "banded", "block-diagonal", "lower-triangular", "upper-triangular", "block-lower-triangular",
+    `kind` is one of "empty", "scalar", "gradient", "column", "dense", "diagonal", "diagonals" (a few, far
+    apart), "banded", "block-diagonal", "lower-triangular", "upper-triangular", "block-lower-triangular",
     "block-upper-triangular", "arrow", "low-rank", "sparse".
 
     `row_order` and `column_order` are None where the matrix has the form as it stands; otherwise
     `J[row_order][:, column_order]` has it. `admits` counts the entries that the form allows to be nonzero.
-    `bandwidths` is (lower, upper): every entry has -lower <= column - row <= upper. `blocks` gives the blocks of a
-    block-diagonal form, the diagonal blocks of a block triangular one, or those beside an arrow's dense lines.
-    `dense_rows` and `dense_columns` are an arrow's; its `bandwidths` are those of the rest, in place or closed up.
-    `structural_rank` is the largest number of entries in distinct rows and columns, or None if not computed.
+    `bandwidths` is (lower, upper): every entry has -lower <= column - row <= upper. `blocks` gives the blocks
+    of a block-diagonal form, the diagonal ones of a block triangular form, or those beside an arrow's dense
+    lines. `dense_rows` and `dense_columns` are an arrow's; its `bandwidths` are those of the rest, in place
+    or closed up. `structural_rank` is the largest number of entries in distinct rows and columns, or None if
+    not computed.
     """
 
     kind: str
@@ -82,23 +85,26 @@ def recognise(pattern: Any, *, rank_bound: int | None = None) -> Structure:
     """Name the structure of a sparsity pattern.
 
     `pattern` is a SciPy sparse matrix or array of shape (m, n), outputs × inputs; its stored nonzeros are the
-    entries that may be nonzero. `rank_bound` is a bound on the rank known from elsewhere, such as the size of a
-    narrow cut of the graph. Raises TypeError if `pattern` is not sparse, ValueError if it is not two-dimensional
-    or `rank_bound` is negative.
+    entries that may be nonzero. `rank_bound` is a bound on the rank known from elsewhere, such as the size of
+    a narrow cut of the graph. Raises TypeError if `pattern` is not sparse, ValueError if it is not
+    two-dimensional or `rank_bound` is negative.
     """
     if rank_bound is not None and operator.index(rank_bound) < 0:
-        raise ValueError(f"rank_bound: got {rank_bound}, expected a count >= 0 or None; leave it out if unknown")
+        raise ValueError(
+            f"rank_bound: got {rank_bound}, expected a count >= 0 or None; leave it out if unknown"
+        )
     entries = _Entries(_canonical(pattern))
     form = _trivial_form(entries) or _best_form(entries)
     return _with_rank(form, entries, rank_bound)
 
 
 def maximum_matching(pattern: Any) -> np.ndarray:
-    """The column matched to each row, -1 for none, in a maximum matching of a canonical CSR pattern: shape (m,).
+    """The column matched to each row in a maximum matching, -1 for none: shape (m,).
 
-    A greedy start (rarest lines first, after Karp and Sipser 1981) is completed by a maximum flow through what it
-    leaves (Dinic: O(nnz √n) for a matching). SciPy's own `maximum_bipartite_matching` is not used: its time
-    explodes on permuted block triangular patterns (1000 × 1000 in more than a minute, against 0.04 s here).
+    `pattern` is a CSR array with sorted, unique, true entries. A greedy start (rarest lines first, after Karp
+    and Sipser 1981) is completed by a maximum flow through what it leaves (Dinic 1970, O(nnz √n) here).
+    SciPy's own `maximum_bipartite_matching` takes time without useful bound on permuted block triangular
+    patterns.
     """
     rows, columns = _Entries(pattern).rows, pattern.indices
     match, owner = _greedy_matching(pattern.shape, rows, columns)
@@ -122,25 +128,30 @@ def maximum_matching(pattern: Any) -> np.ndarray:
     return match
 
 
-def _greedy_matching(shape: tuple[int, int], rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    match, owner = np.full(shape[0], -1), np.full(shape[1], -1)
-    for _ in range(4):
+def _greedy_matching(
+    shape: tuple[int, int], rows: np.ndarray, columns: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    m, n = shape
+    match, owner = np.full(m, -1), np.full(n, -1)
+    for exact in (True, True, False, False):
         live = (match[rows] < 0) & (owner[columns] < 0)
         rows, columns = rows[live], columns[live]
-        row_degree = np.bincount(rows, minlength=shape[0])
-        column_degree = np.bincount(columns, minlength=shape[1])
-        best = _first_of_each(rows, column_degree[columns])
-        chosen_rows, chosen_columns = rows[best], columns[best]
-        best = _first_of_each(chosen_columns, row_degree[chosen_rows])
-        match[chosen_rows[best]] = chosen_columns[best]
-        owner[chosen_columns[best]] = chosen_rows[best]
+        if not len(rows):
+            break
+        # Each row picks its rarest column, then each column the rarest of the rows that picked it. In the
+        # later rounds degrees count by powers of two, so that the rows of a nearly full pattern pick
+        # different columns.
+        starts = np.flatnonzero(np.diff(rows, prepend=-1))
+        degree = np.bincount(columns, minlength=n)
+        degree = degree if exact else np.frexp(degree)[1].astype(np.int64)
+        rarity = degree[columns] * n + (columns - rows) % n
+        picking = rows[starts]
+        picked = (np.minimum.reduceat(rarity, starts) + picking) % n
+        order = np.lexsort((np.bincount(rows, minlength=m)[picking], picked))
+        order = order[np.diff(picked[order], prepend=-1) != 0]
+        match[picking[order]] = picked[order]
+        owner[picked[order]] = picking[order]
     return match, owner
-
-
-def _first_of_each(group: np.ndarray, priority: np.ndarray) -> np.ndarray:
-    """For each value in `group`, the index of its member with the lowest priority."""
-    order = np.lexsort((priority, group))
-    return order[np.diff(group[order], prepend=-1) != 0]
 
 
 class _Entries:
@@ -191,7 +202,9 @@ class _Entries:
         """A maximum matching (m,), or None where finding it would take too long."""
         if self.m == self.n and self.diagonal_counts[self.m - 1] == self.n:
             return np.arange(self.n)
-        return maximum_matching(self.csr) if self.nnz <= _MATCHING_LIMIT else None
+        if self.nnz > _MATCHING_LIMIT or self.m + self.n > _MATCHING_LINES:
+            return None
+        return maximum_matching(self.csr)
 
     @cached_property
     def structural_rank(self) -> int | None:
@@ -210,7 +223,9 @@ def _canonical(pattern: Any) -> Any:
             "convert a dense one with scipy.sparse.csr_array(pattern)"
         )
     if pattern.ndim != 2:
-        raise ValueError(f"pattern: got {pattern.ndim} dimension(s), expected 2 (m×n); reshape it to outputs × inputs")
+        raise ValueError(
+            f"pattern: got {pattern.ndim} dimension(s), expected 2 (m×n); reshape it to outputs × inputs"
+        )
     csr = sparse.csr_array(pattern).astype(bool, copy=False)
     if not csr.has_canonical_format or not csr.data.all():
         csr = csr.copy()
@@ -240,8 +255,8 @@ def _trivial_form(entries: _Entries) -> Structure | None:
 def _best_form(entries: _Entries) -> Structure:
     form = _best_plain_form(entries, (_blocks, _few_diagonals, _band, _triangular, _block_triangular, _arrow))
     if form is None or _weight(form) > _PERMUTATION_PENALTY * entries.nnz:
-        rivals = [*([form] if form else []), *_permuted_forms(entries)]
-        form = min(rivals, key=_weight, default=None)
+        rivals = [*_permuted_forms(entries), *([form] if form else [])]
+        form = min(rivals, key=lambda rival: (_weight(rival), rival.permuted), default=None)
     return form or _sparse_form(entries)
 
 
@@ -259,13 +274,15 @@ def _weight(form: Structure) -> int:
 
 
 def _sparse_form(entries: _Entries) -> Structure:
-    share = entries.nnz / (entries.m * entries.n)
-    if share > 0.5:
-        return Structure("dense", f"nearly dense: {_percent(share)} of the entries", entries.csr.shape, entries.nnz)
-    return Structure("sparse", f"sparse: {_percent(share)} of the entries", entries.csr.shape, entries.nnz)
+    size = entries.m * entries.n
+    share = entries.nnz / size
+    text = f"{'nearly dense' if share > 0.5 else 'sparse'}: {_percent(share)} of the entries"
+    if share > 0.99:
+        text = f"nearly dense: all but {size - entries.nnz} of {size} entries"
+    return Structure("dense" if share > 0.5 else "sparse", text, entries.csr.shape, entries.nnz)
 
 
-# --- forms of the matrix as it stands -----------------------------------------------------------------------------
+# --- forms of the matrix as it stands -----------------------------------------------------------------------
 
 
 def _diagonal(entries: _Entries) -> Structure | None:
@@ -276,11 +293,11 @@ def _diagonal(entries: _Entries) -> Structure | None:
     return Structure("diagonal", text, (m, n), min(m, n), bandwidths=(0, 0))
 
 
-def _few_diagonals(entries: _Entries) -> Structure | None:
+def _few_diagonals(entries: _Entries, *, least: int = 1) -> Structure | None:
     """A few diagonals far apart, as a stencil on a grid has; those next to each other are a band."""
     lower, upper = entries.bandwidths
     offsets = entries.offsets
-    if len(offsets) > _FEW_DIAGONALS or 2 * len(offsets) > lower + upper + 1:
+    if not least <= len(offsets) <= _FEW_DIAGONALS or 2 * len(offsets) > lower + upper + 1:
         return None
     admits = _diagonals_area(entries.m, entries.n, offsets)
     if 2 * entries.nnz < admits or admits > _WORTH * entries.m * entries.n:
@@ -327,13 +344,10 @@ def _triangular(entries: _Entries) -> Structure | None:
 def _block_triangular(entries: _Entries) -> Structure | None:
     """Contiguous diagonal blocks with entries on one side of them only.
 
-    The finest square ones of a square matrix; of any shape the finest p×q ones, all equal, as a causal model has.
+    The finest square ones of a square matrix; of any shape the finest p×q ones, all equal, as a causal model
+    has.
     """
     m, n = entries.m, entries.n
-    if m * n > 1 and (entries.row_counts == n).any() and (entries.column_counts == m).any():
-        first, last = entries.row_counts[0], entries.row_counts[-1]
-        if n not in (first, last):
-            return None  # a full row inside the matrix leaves no place for a zero corner on both of its sides
     filled = entries.row_counts > 0
     ends = np.full(m, -1)
     ends[filled] = entries.columns[entries.csr.indptr[1:][filled] - 1]
@@ -346,7 +360,7 @@ def _block_triangular(entries: _Entries) -> Structure | None:
     for side in ("lower", "upper"):
         row_cuts, column_cuts = _corner_cuts(reach, floor, m, n, side)
         p, q = np.diff(row_cuts), np.diff(column_cuts)
-        if len(p) < 2 or 2 * int((p * q).max()) > m * n:
+        if len(p) < 2 or 2 * p.max() > m:
             continue
         admits = int(p @ (column_cuts[1:] if side == "lower" else n - column_cuts[:-1]))
         if admits > _WORTH * m * n:
@@ -358,7 +372,9 @@ def _block_triangular(entries: _Entries) -> Structure | None:
     return min(forms, key=_weight, default=None)
 
 
-def _corner_cuts(reach: np.ndarray, floor: np.ndarray, m: int, n: int, side: str) -> tuple[np.ndarray, np.ndarray]:
+def _corner_cuts(
+    reach: np.ndarray, floor: np.ndarray, m: int, n: int, side: str
+) -> tuple[np.ndarray, np.ndarray]:
     """Row and column numbers, 0 and m or n included, at which the off-side corner is zero."""
 
     def zero_corner(row: np.ndarray, column: np.ndarray) -> np.ndarray:
@@ -368,8 +384,8 @@ def _corner_cuts(reach: np.ndarray, floor: np.ndarray, m: int, n: int, side: str
         cuts = np.arange(1, n)
         cuts = np.concatenate([[0], cuts[zero_corner(cuts, cuts)], [n]])
         return cuts, cuts
-    common = int(np.gcd(m, n))
-    for count in sorted((d for d in range(2, common + 1) if common % d == 0), reverse=True):
+    counts = np.arange(np.gcd(m, n), 1, -1)
+    for count in counts[np.gcd(m, n) % counts == 0]:
         steps = np.arange(1, count)
         if zero_corner(steps * (m // count), steps * (n // count)).all():
             steps = np.arange(count + 1)
@@ -377,7 +393,7 @@ def _corner_cuts(reach: np.ndarray, floor: np.ndarray, m: int, n: int, side: str
     return np.array([0, m]), np.array([0, n])
 
 
-# --- blocks, and dense lines beside something simple --------------------------------------------------------------
+# --- blocks, and dense lines beside something simple --------------------------------------------------------
 
 
 def _blocks(entries: _Entries) -> Structure | None:
@@ -387,7 +403,9 @@ def _blocks(entries: _Entries) -> Structure | None:
     q = np.bincount(column_labels[column_labels >= 0], minlength=count)
     orders = _by_label(row_labels), _by_label(column_labels)
     if count == entries.nnz:
-        return Structure("diagonal", "diagonal after permutation", entries.csr.shape, count, *orders, bandwidths=(0, 0))
+        return Structure(
+            "diagonal", "diagonal after permutation", entries.csr.shape, count, *orders, bandwidths=(0, 0)
+        )
     if count < 2:
         return None
 
@@ -398,19 +416,22 @@ def _blocks(entries: _Entries) -> Structure | None:
     inner = None
     if uniform and min(uniform) > 1 and admits > entries.nnz:
         inner = _common_form(entries, blocks, orders)
-        admits = count * inner.admits if inner else admits
+        admits = count * inner.admits if inner and inner.kind != "sparse" else admits
     if admits > _WORTH * entries.occupied:
         return None
 
     notes = [] if contiguous else _interleaved_lines(blocks)
     notes += [f"each {inner.text}"] if inner else []
-    empty = _counted((row_labels < 0).sum(), "empty row"), _counted((column_labels < 0).sum(), "empty column")
-    text = (
-        f"block-diagonal{'' if contiguous else ' after permutation'}: {count} blocks of {_block_sizes(p, q)}"
-        f"{f' ({"; ".join(notes)})' if notes else ''}{''.join(f', {lines}' for lines in empty if lines)}"
+    empty = (
+        _counted(int((row_labels < 0).sum()), "empty row"),
+        _counted(int((column_labels < 0).sum()), "empty column"),
     )
+    note = f" ({'; '.join(notes)})" if notes else ""
+    phrases = [f"{count} blocks of {_block_sizes(p, q)}{note}", *(lines for lines in empty if lines)]
+    text = f"block-diagonal{'' if contiguous else ' after permutation'}: {', '.join(phrases)}"
+    row_order, column_order = (None, None) if contiguous else orders
     return Structure(
-        "block-diagonal", text, entries.csr.shape, admits, *((None, None) if contiguous else orders), blocks=blocks
+        "block-diagonal", text, entries.csr.shape, admits, row_order, column_order, blocks=blocks
     )
 
 
@@ -420,20 +441,21 @@ def _components(entries: _Entries) -> tuple[np.ndarray, np.ndarray, int]:
     graph = sparse.csr_array((np.ones(entries.nnz), csr.indices + m, indptr), shape=(m + n, m + n))
     _, labels = csgraph.connected_components(graph, directed=False)
     filled_rows, filled_columns = entries.row_counts > 0, entries.column_counts > 0
-    _, first, numbers = np.unique(labels[:m][filled_rows], return_index=True, return_inverse=True)
-    rank = np.empty(len(first), dtype=np.int64)
-    rank[np.argsort(first)] = np.arange(len(first))
+    # SciPy numbers components by their first node, hence blocks by their first row, and empty lines too.
+    numbers = np.unique(labels[:m][filled_rows])
     renumbered = np.full(m + n, -1)
-    renumbered[labels[:m][filled_rows]] = rank[numbers]
+    renumbered[numbers] = np.arange(len(numbers))
     return (
         np.where(filled_rows, renumbered[labels[:m]], -1),
         np.where(filled_columns, renumbered[labels[m:]], -1),
-        len(first),
+        len(numbers),
     )
 
 
-def _common_form(entries: _Entries, blocks: Blocks, orders: tuple[np.ndarray, np.ndarray]) -> Structure | None:
-    """The form that every one of the equal blocks has, found on the union of their patterns."""
+def _common_form(
+    entries: _Entries, blocks: Blocks, orders: tuple[np.ndarray, np.ndarray]
+) -> Structure | None:
+    """The form that every one of the equal blocks has, seen on the union of their patterns, if any."""
     assert blocks.uniform is not None
     p, q = blocks.uniform
     within_row, within_column = np.empty(entries.m, dtype=np.int64), np.empty(entries.n, dtype=np.int64)
@@ -441,8 +463,11 @@ def _common_form(entries: _Entries, blocks: Blocks, orders: tuple[np.ndarray, np
     within_column[orders[1]] = np.arange(entries.n) % q
     place = within_row[entries.rows], within_column[entries.columns]
     union = sparse.coo_array((np.ones(entries.nnz, dtype=bool), place), shape=(p, q)).tocsr()
-    form = _best_plain_form(_Entries(_canonical(union)), (_few_diagonals, _band, _triangular, _block_triangular, _arrow))
-    return None if form is None or form.permuted else form
+    common = _Entries(_canonical(union))
+    form = _best_plain_form(common, (_few_diagonals, _band, _triangular, _block_triangular, _arrow))
+    if form is None or form.permuted:
+        form = _sparse_form(common)
+    return None if form.kind == "dense" else form
 
 
 def _interleaved_lines(blocks: Blocks) -> list[str]:
@@ -486,9 +511,12 @@ def _arrow(entries: _Entries) -> Structure | None:
     blocks = None
     if rest.blocks is not None:
         row_labels, column_labels = np.full(m, -1), np.full(n, -1)
-        row_labels[other_rows], column_labels[other_columns] = rest.blocks.row_labels, rest.blocks.column_labels
+        row_labels[other_rows] = rest.blocks.row_labels
+        column_labels[other_columns] = rest.blocks.column_labels
         blocks = replace(rest.blocks, row_labels=row_labels, column_labels=column_labels)
-    return Structure("arrow", text, (m, n), admits, *orders, blocks, rest.bandwidths, dense_rows, dense_columns)
+    return Structure(
+        "arrow", text, (m, n), admits, *orders, blocks, rest.bandwidths, dense_rows, dense_columns
+    )
 
 
 def _beside(entries: _Entries, rows: np.ndarray, columns: np.ndarray) -> tuple[Structure | None, str]:
@@ -498,10 +526,11 @@ def _beside(entries: _Entries, rows: np.ndarray, columns: np.ndarray) -> tuple[S
         return Structure("empty", "", closed.csr.shape, 0), "zeros"
     place = rows[closed.rows], columns[closed.columns]
     in_place = _Entries(sparse.coo_array((closed.csr.data, place), shape=entries.csr.shape).tocsr())
-    found = [
-        _best_plain_form(in_place, (_few_diagonals, _band)),
-        _best_plain_form(closed, (_blocks, _few_diagonals, _band)),
-    ]
+    stencil = partial(_few_diagonals, least=2)
+    found = (
+        _best_plain_form(closed, (_blocks, stencil, _band)),
+        _best_plain_form(in_place, (stencil, _band)),
+    )
     form = min((form for form in found if form is not None), key=_weight, default=None)
     if form is None:
         return None, ""
@@ -510,25 +539,27 @@ def _beside(entries: _Entries, rows: np.ndarray, columns: np.ndarray) -> tuple[S
     return form, form.text.partition(": ")[2] or form.text.replace("banded", "a band")
 
 
-# --- forms under a permutation ------------------------------------------------------------------------------------
+# --- forms under a permutation ------------------------------------------------------------------------------
 
 
 def _permuted_forms(entries: _Entries) -> Iterator[Structure]:
     """Of a square pattern: block triangular, and banded.
 
-    Both need a row for every column. `owner[j]` is that row: j itself where the diagonal is full or no choice
-    matches all columns, else a maximum matching.
+    Both need a row for every column. `owner[j]` is that row: j itself where the diagonal is full or no
+    matching of all columns is known, else a maximum matching.
     """
-    if entries.m != entries.n or entries.matching is None:
+    n = entries.n
+    if entries.m != n or entries.nnz > _WORTH * n * n:
         return
-    natural = np.arange(entries.n)
-    matched = np.argsort(entries.matching) if (entries.matching >= 0).all() else natural
+    natural = matched = np.arange(n)
+    if entries.matching is not None and (entries.matching >= 0).all():
+        matched = np.argsort(entries.matching)
     triangular = _permuted_triangular(entries, matched)
     if triangular is not None:
         yield triangular
-    if entries.nnz > _REORDER_LIMIT:
+    if entries.nnz > min(_REORDER_LIMIT, (2 * _narrow(n) + 1) * n):
         return
-    for owner in (natural,) if matched is natural else (natural, matched):
+    for owner in (natural,) if np.array_equal(matched, natural) else (natural, matched):
         band = _permuted_band(entries, owner)
         if band is not None:
             yield band
@@ -560,6 +591,11 @@ def _permuted_triangular(entries: _Entries, owner: np.ndarray) -> Structure | No
     return form if useful and admits <= _WORTH * n * n else None
 
 
+def _narrow(n: int) -> int:
+    """The largest bandwidth for which an n×n matrix is worth calling banded after a permutation."""
+    return max(10, n // 20)
+
+
 def _permuted_band(entries: _Entries, owner: np.ndarray) -> Structure | None:
     """A narrow band found by the reverse ordering of Cuthill and McKee (1969)."""
     n = entries.n
@@ -568,7 +604,7 @@ def _permuted_band(entries: _Entries, owner: np.ndarray) -> Structure | None:
     position = np.argsort(row_order)
     offsets = position[owner[entries.columns]] - position[entries.rows]
     lower, upper = max(0, -int(offsets.min())), max(0, int(offsets.max()))
-    if max(lower, upper) > max(10, n // 20) or not _is_band(lower, upper, entries):
+    if max(lower, upper) > _narrow(n) or not _is_band(lower, upper, entries):
         return None
     admits = _diagonals_area(n, n, np.arange(-lower, upper + 1))
     text = f"banded after permutation (lower {lower}, upper {upper})"
@@ -576,7 +612,7 @@ def _permuted_band(entries: _Entries, owner: np.ndarray) -> Structure | None:
     return Structure("banded", text, (n, n), admits, *orders, bandwidths=(lower, upper))
 
 
-# --- rank ---------------------------------------------------------------------------------------------------------
+# --- rank ---------------------------------------------------------------------------------------------------
 
 
 def _with_rank(form: Structure, entries: _Entries, rank_bound: int | None) -> Structure:
@@ -587,7 +623,9 @@ def _with_rank(form: Structure, entries: _Entries, rank_bound: int | None) -> St
     bound = full if rank is None else rank
     if rank_bound is not None and rank_bound < bound:
         if form.kind not in ("dense", "sparse"):
-            return replace(form, text=f"{form.text}; rank at most {rank_bound} of {full} through a narrow cut")
+            return replace(
+                form, text=f"{form.text}; rank at most {rank_bound} of {full} through a narrow cut"
+            )
         text = f"low rank: at most {rank_bound} of {full} through a narrow cut"
         if form.admits < entries.m * entries.n:
             text += f"; {_percent(entries.nnz / (entries.m * entries.n))} of the entries"
@@ -604,12 +642,14 @@ def _rank_of_form(form: Structure, entries: _Entries) -> int | None:
         return entries.nnz
     if form.kind == "block-diagonal" and form.admits == entries.nnz:
         assert form.blocks is not None
-        p, q = (np.bincount(labels[labels >= 0]) for labels in (form.blocks.row_labels, form.blocks.column_labels))
+        p, q = (
+            np.bincount(labels[labels >= 0]) for labels in (form.blocks.row_labels, form.blocks.column_labels)
+        )
         return int(np.minimum(p, q).sum())
     return entries.structural_rank
 
 
-# --- small parts --------------------------------------------------------------------------------------------------
+# --- small parts --------------------------------------------------------------------------------------------
 
 
 def _diagonals_area(m: int, n: int, offsets: np.ndarray) -> int:

@@ -27,6 +27,8 @@ VISITS = 3_000_000
 GRAPH_PRODUCTS = 12_000_000
 # Pairs of columns that a lattice is first fitted to; the rest is checked afterwards.
 LATTICE_PAIRS = 30_000
+# Most linear forms to go through for one number of colours and one grid.
+LATTICE_FORMS = 30_000
 # Longest row that a lattice beyond "modulo k" is tried for: the widest stencils have some 125 points.
 LATTICE_ROW = 256
 
@@ -152,11 +154,13 @@ def colour(problem: Problem, effort: float) -> Best:
         return best
     large = len(problem.indices) > SMALL
     if large:
-        best.offer(*lattice(problem, best.lower, min(best.count, best.lower + 4)))
+        best.offer(*lattice(problem, best.lower, min(best.count, best.lower + max(4, best.lower // 2))))
         if best.proven():
             return best
     greedy = Greedy(distinct_rows(problem))
     best.offer("natural", greedy(range(n), best.count))
+    if not large and not best.proven():
+        best.offer(*lattice(problem, best.lower, min(best.count, best.lower + max(4, best.lower // 2))))
     if best.proven():
         return best
 
@@ -168,8 +172,6 @@ def colour(problem: Problem, effort: float) -> Best:
         if best.proven():
             return best
         best.offer(order, greedy(columns.tolist(), best.count))
-    if not large and not best.proven():
-        best.offer(*lattice(problem, best.lower, min(best.count, best.lower + 4)))
     rounds = int(min(visits // greedy.visits, 60 * effort))
     if not best.proven() and rounds:
         iterate(greedy, best, rounds)
@@ -186,20 +188,14 @@ def lattice(problem: Problem, fewest: int, too_many: int) -> tuple[str, np.ndarr
     fitted to a sample of the rows; where it then fails on the whole pattern, some failing rows join the
     sample.
     """
-    rows = _spread(problem)
     column = np.arange(problem.n)
-    sample = problem.pick_rows(rows)
-    grids = None
+    sample = problem.pick_rows(_spread(problem))
+    grids: list[Grid] | None = None
     for k in range(max(fewest, 1), too_many):
         colours = column % k
         if not len(sample.clashes(colours, k)) and not len(problem.clashes(colours, k)):
             return f"modulo {k}", colours
-        if problem.lengths.max() > LATTICE_ROW:
-            continue
-        if grids is None:
-            pairs = _pairs(sample)
-            chains = _stride_chains(problem.n, pairs, len(rows))
-            grids = [Grid(strides, problem.n, pairs) for strides in chains]
+        grids = _grids(sample) if grids is None else grids
         for grid in grids:
             for colours, form in grid.forms(k):
                 failing = problem.clashes(colours, k)
@@ -231,9 +227,12 @@ class Grid:
 
     def forms(self, k: int) -> Iterator[tuple[np.ndarray, tuple[int, ...]]]:
         """Linear forms modulo k that send no known step to 0; `learn` may be called between two of them."""
-        if k ** len(self.strides) > 30_000:
+        # Multiplying a form by a unit modulo k only renames colours, so the first coefficient may divide k.
+        divisors = [d for d in range(1, k + 1) if k % d == 0]
+        others = len(self.strides) - 1
+        if len(divisors) * k**others > LATTICE_FORMS:
             return
-        forms = np.array(list(product(range(k), repeat=len(self.strides))))
+        forms = np.array(list(product(divisors, *[range(k)] * others)))
         known = 0
         for _ in range(12):
             for step in self.steps if known < len(self.steps) else ():
@@ -248,10 +247,27 @@ class Grid:
 
 def _spread(problem: Problem) -> np.ndarray:
     """Rows spread evenly over the pattern, both ends included, with about LATTICE_PAIRS pairs of columns."""
-    m = len(problem.lengths)
-    mean_pairs = float((problem.lengths.astype(float) ** 2).mean()) / 2
-    count = int(min(m, max(2, LATTICE_PAIRS / max(mean_pairs, 1))))
-    return np.unique(np.linspace(0, m - 1, count).astype(np.int64))
+    rows = np.flatnonzero(problem.lengths > 1)
+    mean_pairs = float((problem.lengths[rows].astype(float) ** 2).mean()) / 2
+    count = int(min(len(rows), max(2, LATTICE_PAIRS / max(mean_pairs, 1))))
+    return rows[np.unique(np.linspace(0, len(rows) - 1, count).astype(np.int64))]
+
+
+def _grids(sample: Problem) -> list[Grid]:
+    """The grids that the columns may be points of, with the conflicts of the sample; none if no stencil."""
+    if sample.lengths.max() > LATTICE_ROW or not _repeats(sample):
+        return []
+    pairs = _pairs(sample)
+    chains = _stride_chains(sample.n, pairs, len(sample.lengths))
+    return [Grid(strides, sample.n, pairs) for strides in chains]
+
+
+def _repeats(sample: Problem) -> bool:
+    """Most rows are shifted copies of other rows, as they are in a stencil."""
+    starts = sample.indptr[:-1]
+    shifted = sample.indices - np.repeat(sample.indices[starts], sample.lengths)
+    hashes = np.random.default_rng(0).integers(2**63, size=sample.n, dtype=np.uint64)
+    return 2 * len(np.unique(np.add.reduceat(hashes[shifted], starts))) <= len(starts)
 
 
 def _pairs(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
@@ -336,8 +352,8 @@ def _slices(values: np.ndarray, starts: np.ndarray) -> list[list[int]]:
 def _orders(
     problem: Problem, graph: csr_array | None, visits: float, one_pass: int
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """The orders that `visits` can pay for, cheapest first."""
-    if one_pass <= visits:
+    """The orders that `visits` can pay for, cheapest first; the first one at most doubles the time so far."""
+    if visits:
         yield "largest first", np.argsort(-degrees(problem, graph), kind="stable")
     if graph is None:
         return

@@ -6,12 +6,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import numpy as np
 
 from ...graph import Pattern
 
 Shape = tuple[int, ...]
 Local = Mapping[tuple[int, int], Pattern]
+
+
+def _inexact(value: np.ndarray) -> bool:
+    return bool(jax.numpy.issubdtype(value.dtype, np.inexact))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +42,8 @@ class Call:
 
     def known(self, i: int) -> np.ndarray | None:
         """Input i's value when it is known in full, else None."""
-        return None if self.varying[i] else self.peek(i)
+        value = None if self.varying[i] else self.peek(i)
+        return None if value is None or (_inexact(value) and np.isnan(value).any()) else value
 
     def nonzero(self, i: int) -> np.ndarray | None:
         """False where input i is known to be zero; None when nothing is known."""

@@ -16,7 +16,7 @@ from scipy import special
 
 from . import compat
 from .call import Call
-from .moves import MOVES, operands, select
+from .moves import MOVES, gather_rows, operands, scatter_rows, select
 
 LARGEST_FACT = 2**25  # entries; beyond it a value counts as unknown
 
@@ -31,12 +31,9 @@ class Facts:
 
     def give(self, v: int, value: Any) -> None:
         """Record a value that is known from the start."""
-        dtype = getattr(value, "dtype", None)
-        if dtype is not None and jax.dtypes.issubdtype(dtype, jax.dtypes.extended):
-            return
         self.recipes.pop(v, None)
         self.found[v] = value
-        if isinstance(value, np.ndarray) and value.dtype.kind == "f" and np.isnan(value).any():
+        if isinstance(value, np.ndarray) and _unknown(value).any():
             self.partial.add(v)
 
     def derive(self, eqn: Any, call: Call, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> None:
@@ -49,7 +46,7 @@ class Facts:
         elif call.name in _ORIGINS:
             usable = any(has)
         else:
-            usable = (call.name in _PARTIAL or call.name in MOVES) and any(v in self.partial for v in inputs)
+            usable = call.name in _MARKS and any(v in self.partial for v in inputs)
         if not usable:
             return
         for v in outputs:
@@ -75,69 +72,138 @@ class Facts:
                 self.found[w] = result
                 self.recipes.pop(w, None)
             stack.pop()
-        value = self.found.get(v)
-        return None if value is None else np.asarray(value)
+        return _array(self.found.get(v))
 
 
 def _evaluate(eqn: Any, call: Call, raw: list[Any]) -> list[np.ndarray | None]:
     nothing: list[np.ndarray | None] = [None] * len(call.outputs)
-    varying = any(call.varying)
-    if not varying and any(value is None for value in raw):
-        return nothing
-    values = [
-        np.broadcast_to(np.nan, shape) if value is None else np.asarray(value)
-        for value, shape in zip(raw, call.inputs, strict=True)
-    ]
     with np.errstate(all="ignore"):
         try:
-            if call.name in MOVES:
-                return _moved(call, values, raw)
-            if call.name in _PARTIAL:
-                result = np.asarray(_PARTIAL[call.name](call, *values))
-                if not varying:
-                    return [result.astype(eqn.outvars[0].aval.dtype, copy=False)]
-                return [None if np.isnan(result).all() else np.asarray(np.broadcast_to(result, call.out))]
-            if varying:
-                return nothing
-            if call.name in _EXACT:
-                return [np.asarray(_EXACT[call.name](call, *values))]
-            with jax.ensure_compile_time_eval():
-                return [np.asarray(out) for out in compat.bind(eqn, [jax.numpy.asarray(v) for v in raw])]
-        except (TypeError, ValueError, NotImplementedError, jax.errors.JAXTypeError):
+            results = _results(eqn, call, raw)
+        except (TypeError, ValueError, OverflowError, NotImplementedError, jax.errors.JAXTypeError):
             return nothing  # a fact that cannot be worked out is only a fact less
+        return [
+            None if result is None else _cast(result, var.aval, shape)
+            for result, var, shape in zip(results, eqn.outvars, call.outputs, strict=True)
+        ]
 
 
-def _moved(call: Call, values: list[np.ndarray], raw: list[Any]) -> list[np.ndarray | None]:
-    data, index = operands(call.name, len(values))
-    if any(raw[i] is None or call.varying[i] for i in index):
+def _results(eqn: Any, call: Call, raw: list[Any]) -> list[Any]:
+    values = [
+        np.broadcast_to(np.nan, shape) if value is None else _array(value)
+        for value, shape in zip(raw, call.inputs, strict=True)
+    ]
+    if any(_is_key(value) for value in values):
+        return [None] * len(call.outputs) if any(value is None for value in raw) else _run(eqn, values)
+    if call.name == "scatter":
+        return [_scattered(call, *values)]
+    if call.name == "gather":
+        return [_gathered(call, *values)]
+    if call.name in MOVES:
+        return _moved(call, values)
+    if call.name in _PARTIAL:
+        return [_PARTIAL[call.name](call, *values)]
+    if any(_unknown(value).any() for value in values):
         return [None] * len(call.outputs)
+    if call.name in _EXACT:
+        return [_EXACT[call.name](call, *values)]
+    return _run(eqn, values)
+
+
+def _run(eqn: Any, values: list[Any]) -> list[Any]:
+    with jax.ensure_compile_time_eval():
+        return compat.bind(eqn, [v if _is_key(v) else jax.numpy.asarray(v) for v in values])
+
+
+def _is_key(value: Any) -> bool:
+    """Random keys are arrays that NumPy cannot hold."""
+    dtype = getattr(value, "dtype", None)
+    return dtype is not None and not isinstance(dtype, np.dtype)
+
+
+def _array(value: Any) -> Any:
+    return value if value is None or _is_key(value) else np.asarray(value)
+
+
+def _cast(result: Any, aval: Any, shape: tuple[int, ...]) -> np.ndarray | None:
+    """The result in the value's own dtype; None where that dtype cannot say NaN, or all is NaN."""
+    if _is_key(result):
+        return result  # type: ignore[no-any-return]
+    found = np.broadcast_to(np.asarray(result), shape)
+    unknown = _unknown(found)
+    if unknown.any() and (unknown.all() or not jax.numpy.issubdtype(aval.dtype, np.inexact)):
+        return None
+    return found if found.dtype == aval.dtype else found.astype(aval.dtype)
+
+
+def _unknown(value: np.ndarray) -> np.ndarray:
+    return np.isnan(value) if jax.numpy.issubdtype(value.dtype, np.inexact) else np.zeros((), bool)
+
+
+def _refuse_unknown(index: np.ndarray) -> None:
+    if _unknown(index).any():
+        raise ValueError("an index that is not known")
+
+
+def _moved(call: Call, values: list[np.ndarray]) -> list[Any]:
+    data, index = operands(call.name, len(values))
+    for i in index:
+        _refuse_unknown(values[i])
     kind = np.result_type(*(values[i].dtype for i in data)) if len(data) > 1 else values[data[0]].dtype
     arrays = [values[i].astype(kind, copy=False) for i in data]
     result = MOVES[call.name][1](call, *arrays, *(values[i] for i in index))
-    return list(result) if isinstance(result, list) else [result]
+    return result if isinstance(result, list) else [result]
+
+
+def _gathered(call: Call, x: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    _refuse_unknown(indices)
+    rows = gather_rows(call, indices)
+    if rows.size and rows.min() < 0:
+        fill = call.params["fill_value"]
+        if fill is None and not jax.numpy.issubdtype(x.dtype, np.inexact):
+            raise ValueError("the default fill value of integers is left to JAX")
+        return np.where(rows < 0, np.asarray(np.nan if fill is None else fill, x.dtype), x.ravel()[rows])
+    return x.ravel()[rows]
+
+
+def _scattered(call: Call, x: np.ndarray, indices: np.ndarray, updates: np.ndarray) -> np.ndarray:
+    _refuse_unknown(indices)
+    rows = scatter_rows(call, indices).ravel()
+    inside = rows >= 0
+    if np.unique(rows[inside]).size < int(inside.sum()):
+        raise ValueError("which of two updates of one entry comes last is left to the device")
+    out = np.array(x, dtype=np.result_type(x, updates)).ravel()
+    out[rows[inside]] = updates.ravel()[inside]
+    return out.reshape(x.shape)
 
 
 def _times(call: Call, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    # 0·u = 0 for an unknown u (taken to be finite: see the limitations page).
-    return np.where((x == 0) | (y == 0), 0, x * y)
+    # 0·u = 0 for an unknown u (taken to be finite: see the limitations page), but 0·∞ is not known.
+    x_zero, y_zero = (x == 0) & ~np.isinf(y), (y == 0) & ~np.isinf(x)
+    return np.where(x_zero | y_zero, np.zeros((), np.result_type(x, y)), x * y)
 
 
 def _divided(call: Call, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     if x.dtype.kind in "iu" and y.dtype.kind in "iu":
-        magnitude = np.abs(x) // np.maximum(np.abs(y), 1)
-        return (magnitude * np.sign(x) * np.sign(y)).astype(x.dtype)
-    return np.where((x == 0) & ~(y == 0), 0.0, x / y)
+        if not y.all():
+            raise ValueError("integer division by zero is left to JAX")
+        # Truncated, like XLA's; NumPy's floor is one off where the signs differ and there is a rest.
+        floor = x // y
+        return floor + ((x % y != 0) & ((x < 0) != (y < 0)))
+    return np.where((x == 0) & ~(y == 0), np.zeros((), np.result_type(x, y)), x / y)
 
 
-def _plus(sign: int) -> Callable[..., np.ndarray]:
-    def combine(call: Call, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        y = y if sign > 0 else -y if y.dtype.kind not in "bu" else -y.astype(np.int64)
-        if np.isinf(x).any() or np.isinf(y).any():
-            # −∞ + u = −∞ for an unknown finite u: what a mask before a softmax relies on.
-            return np.where(np.isinf(x) & np.isnan(y), x, np.where(np.isinf(y) & np.isnan(x), y, x + y))
-        return x + y
+def _plus(call: Call, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    if x.dtype.kind == "f" and y.dtype.kind == "f" and (np.isinf(x).any() or np.isinf(y).any()):
+        # −∞ + u = −∞ for an unknown finite u: what a mask before a softmax relies on.
+        return np.where(np.isinf(x) & np.isnan(y), x, np.where(np.isinf(y) & np.isnan(x), y, x + y))
+    return x + y
 
-    return combine
+
+def _minus(call: Call, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    if x.dtype.kind == "f" and y.dtype.kind == "f":
+        return _plus(call, x, -y)
+    return x - y
 
 
 def _reduced(function: Callable[..., Any]) -> Callable[..., np.ndarray]:
@@ -148,13 +214,17 @@ def _unary(function: Callable[..., Any]) -> Callable[..., np.ndarray]:
     return lambda call, x: function(x)
 
 
+def _power(call: Call, x: np.ndarray) -> np.ndarray:
+    y = call.params["y"]
+    return x ** y if y >= 0 else 1 / x ** (-y)
+
+
 def _select(call: Call, which: np.ndarray, *cases: np.ndarray) -> np.ndarray:
-    if call.varying[0]:
-        # Whatever case is taken: known where all the cases agree.
-        first = cases[0].astype(float)
-        agree = np.all([case == first for case in cases], axis=0)
-        return np.where(agree, first, np.nan)
-    return select(call, which, *cases)
+    if not _unknown(which).any():
+        return select(call, which, *cases)
+    # Whatever case is taken: known where all the cases agree.
+    agree = np.all([case == cases[0] for case in cases], axis=0)
+    return np.where(agree, cases[0], np.nan)
 
 
 def _iota(call: Call) -> np.ndarray:
@@ -164,15 +234,17 @@ def _iota(call: Call) -> np.ndarray:
 
 
 def _convert(call: Call, x: np.ndarray) -> np.ndarray:
-    return x if any(call.varying) else x.astype(call.params["new_dtype"])
+    if not jax.numpy.issubdtype(call.params["new_dtype"], np.inexact):
+        _refuse_unknown(x)
+    return x.astype(call.params["new_dtype"])
 
 
 # Operations on entries that may be NaN (= not known). Only those belong here whose result is right, or NaN,
 # wherever an argument is NaN: comparisons, rounding to integers, argmax do not.
 _PARTIAL: dict[str, Callable[..., Any]] = {
-    "add": _plus(1),
-    "add_any": _plus(1),
-    "sub": _plus(-1),
+    "add": _plus,
+    "add_any": _plus,
+    "sub": _minus,
     "mul": _times,
     "div": _divided,
     "neg": _unary(np.negative),
@@ -194,7 +266,7 @@ _PARTIAL: dict[str, Callable[..., Any]] = {
     "copy": _unary(np.positive),
     "stop_gradient": _unary(np.positive),
     "convert_element_type": _convert,
-    "integer_pow": lambda call, x: np.asarray(x, float) ** call.params["y"],
+    "integer_pow": _power,
     "max": lambda call, x, y: np.maximum(x, y),
     "min": lambda call, x, y: np.minimum(x, y),
     "select_n": _select,
@@ -205,6 +277,9 @@ _PARTIAL: dict[str, Callable[..., Any]] = {
 
 # Operations whose result can hold known entries although the varying operand holds none.
 _ORIGINS = {"mul", "div", "select_n", "pad", "concatenate", "stack", "scatter", "dynamic_update_slice"}
+
+# Operations that carry known entries of a varying value on.
+_MARKS = {*_PARTIAL, *MOVES, "scatter"}
 
 # Constants have exact NumPy counterparts for these, too; they are only right when nothing is NaN.
 _EXACT: dict[str, Callable[..., Any]] = {

@@ -1,7 +1,8 @@
 """Movement of data, in NumPy: the same functions run on values (facts) and on row numbers (patterns).
 
-Each entry takes the call and its data operands, then its index operands, and returns the moved array(s); -1 marks
-an entry that comes from no operand (a gather out of bounds that fills).
+Each entry of the table takes the call and its data operands, then its index operands, and returns the moved
+array(s). Gather and scatter are given as row numbers, where -1 marks an entry that comes from nowhere (a gather
+out of bounds that fills) or goes nowhere (a scatter out of bounds).
 """
 
 from __future__ import annotations
@@ -61,11 +62,14 @@ def _dynamic_update_slice(call: Call, x: np.ndarray, update: np.ndarray, *starts
     return out
 
 
+def _mode(call: Call) -> str:
+    return str(call.params["mode"]).rsplit(".", 1)[-1].upper()
+
+
 def gather_rows(call: Call, indices: np.ndarray) -> np.ndarray:
     """For each output entry the flat operand entry that it reads; -1 where it reads the fill value."""
     p = call.params
     numbers, shape = p["dimension_numbers"], call.inputs[0]
-    mode = str(p["mode"]).rsplit(".", 1)[-1].upper()
     at, inside = _windows(
         shape=shape,
         grid=call.out,
@@ -75,7 +79,8 @@ def gather_rows(call: Call, indices: np.ndarray) -> np.ndarray:
         batching=tuple(zip(numbers.operand_batching_dims, numbers.start_indices_batching_dims, strict=True)),
         sizes=p["slice_sizes"],
         indices=indices,
-        clip="CLIP" in mode,
+        # An index promised to be inside is not checked by XLA, it is clipped.
+        clip="FILL" not in _mode(call),
     )
     return np.where(inside, at, -1)
 
@@ -89,7 +94,6 @@ def scatter_rows(call: Call, indices: np.ndarray) -> np.ndarray:
     kept = [d for d in range(len(shape)) if d not in collapsed]
     for d, axis in zip(kept, numbers.update_window_dims, strict=True):
         sizes[d] = updates[axis]
-    mode = str(p["mode"]).rsplit(".", 1)[-1].upper()
     at, inside = _windows(
         shape=shape,
         grid=updates,
@@ -99,7 +103,7 @@ def scatter_rows(call: Call, indices: np.ndarray) -> np.ndarray:
         batching=tuple(zip(numbers.operand_batching_dims, numbers.scatter_indices_batching_dims, strict=True)),
         sizes=tuple(sizes),
         indices=indices,
-        clip="CLIP" in mode,
+        clip="CLIP" in _mode(call),
     )
     return np.where(inside, at, -1)
 
@@ -139,18 +143,6 @@ def _windows(
     return flat, inside
 
 
-def _gather(call: Call, x: np.ndarray, indices: np.ndarray) -> np.ndarray:
-    rows = gather_rows(call, indices)
-    return np.where(rows >= 0, x.ravel()[rows], np.asarray(-1, x.dtype))
-
-
-def _scatter(call: Call, x: np.ndarray, updates: np.ndarray, indices: np.ndarray) -> np.ndarray:
-    rows = scatter_rows(call, indices).ravel()
-    out = np.array(x).ravel()
-    out[rows[rows >= 0]] = updates.ravel()[rows >= 0]
-    return out.reshape(x.shape)
-
-
 def select(call: Call, which: np.ndarray, *cases: np.ndarray) -> np.ndarray:
     """`select_n`: entry by entry the case that `which` names (a scalar one names for all)."""
     which = np.broadcast_to(which, call.out).astype(np.int64)
@@ -161,7 +153,6 @@ def select(call: Call, which: np.ndarray, *cases: np.ndarray) -> np.ndarray:
 MOVES: dict[str, tuple[int | None, Move]] = {
     "reshape": (1, lambda call, x, *_: x.reshape(call.out)),
     "squeeze": (1, lambda call, x: x.reshape(call.out)),
-    "expand_dims": (1, lambda call, x: x.reshape(call.out)),
     "transpose": (1, lambda call, x: x.transpose(call.params["permutation"])),
     "rev": (1, lambda call, x: np.flip(x, call.params["dimensions"])),
     "slice": (1, _slice),
@@ -174,15 +165,12 @@ MOVES: dict[str, tuple[int | None, Move]] = {
     "split": (1, _split),
     "dynamic_slice": (1, _dynamic_slice),
     "dynamic_update_slice": (2, _dynamic_update_slice),
-    "gather": (1, _gather),
-    "scatter": (2, _scatter),
+    "gather": (1, lambda call, x, indices: gather_rows(call, indices)),
 }
 
 
 def operands(name: str, count: int) -> tuple[list[int], list[int]]:
     """(positions of the data operands, positions of the index operands) among `count` inputs."""
-    if name == "scatter":
-        return [0, 2], [1]
     data = MOVES[name][0]
     split = count if data is None else data
     return list(range(split)), list(range(split, count))

@@ -22,6 +22,11 @@ from .rules import lookup
 _INLINED = {"jit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr", "remat2": "jaxpr"}
 
 
+# What one counted operation costs in a batch of passes, relative to an entry moved through memory: contractions run
+# at the speed of matrix products; the derivative of an expensive function is one multiplication.
+_PASS_WEIGHT = {"contraction": 0.1, "windowed contraction": 0.2, "elementwise": 0.1, "block full": 0.3}
+
+
 def differentiable(aval: Any) -> bool:
     return bool(jax.numpy.issubdtype(aval.dtype, np.inexact))
 
@@ -143,6 +148,7 @@ class _Builder:
             forward=modes[0],
             reverse=modes[1],
             work=work,
+            pass_work=_PASS_WEIGHT.get(rule.kind, 1.0) * work if rule.work else work,
             payload=eqn,
             note=f"{call.name}: {rule.note}" if rule.note else "",
         )

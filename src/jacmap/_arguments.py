@@ -1,0 +1,122 @@
+"""What the arguments of a call must be; each fault gets one error that says what to do."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ._errors import ArgumentError, TraceError
+
+
+def positions(argnums: int | Sequence[int]) -> tuple[tuple[int, ...], bool]:
+    """(argument positions, was it a sequence?)."""
+    if isinstance(argnums, bool) or not isinstance(argnums, (int, tuple, list)):
+        raise ArgumentError(f"argnums: got {argnums!r}, expected an int or a tuple of ints")
+    many = not isinstance(argnums, int)
+    chosen = tuple(argnums) if isinstance(argnums, (tuple, list)) else (argnums,)
+    if not chosen or any(not isinstance(k, int) or k < 0 for k in chosen):
+        raise ArgumentError(f"argnums: got {argnums!r}, expected one or more argument positions, counted from 0")
+    if len(set(chosen)) != len(chosen):
+        raise ArgumentError(f"argnums: got {argnums!r}, expected each position once")
+    return chosen, many
+
+
+def check_inputs(args: tuple[Any, ...], argnums: tuple[int, ...], holomorphic: bool) -> None:
+    """The differentiated arguments hold floating-point arrays (complex ones only when holomorphic)."""
+    if len(args) <= max(argnums):
+        raise ArgumentError(
+            f"argnums: got {max(argnums)}, but the function was called with {len(args)} positional "
+            f"argument{'s' if len(args) != 1 else ''}; pass the differentiated arguments by position"
+        )
+    total = 0
+    for k in argnums:
+        for path, leaf in jax.tree_util.tree_leaves_with_path(args[k]):
+            where = f"argument {k}{jax.tree_util.keystr(path)}"
+            total += _check_leaf(leaf, where, holomorphic)
+    if total == 0:
+        raise ArgumentError(f"argument {argnums[0]}: got no entries to differentiate, expected a non-empty array")
+
+
+def _check_leaf(leaf: Any, where: str, holomorphic: bool) -> int:
+    try:
+        dtype, size = jnp.result_type(leaf), int(np.size(leaf)) if not hasattr(leaf, "size") else int(leaf.size)
+    except TypeError as error:
+        raise ArgumentError(
+            f"{where}: got {type(leaf).__name__} {str(leaf)[:40]!r}, expected an array of floats"
+        ) from error
+    if isinstance(leaf, (list, str)):
+        raise ArgumentError(f"{where}: got {type(leaf).__name__}, expected an array; convert it with jnp.asarray")
+    if jnp.issubdtype(dtype, jnp.complexfloating) and not holomorphic:
+        raise ArgumentError(
+            f"{where}: got dtype {dtype}, expected real numbers; for a holomorphic function pass holomorphic=True"
+        )
+    if holomorphic and not jnp.issubdtype(dtype, jnp.complexfloating):
+        raise ArgumentError(f"{where}: got dtype {dtype}, expected complex numbers because holomorphic=True")
+    if not jnp.issubdtype(dtype, jnp.inexact):
+        raise ArgumentError(
+            f"{where}: got dtype {dtype}, expected floating-point numbers; convert with .astype(float), "
+            "or leave the argument out of argnums"
+        )
+    return size
+
+
+def check_outputs(outputs: Sequence[Any], sig: Any, holomorphic: bool, f: Callable[..., Any]) -> None:
+    """The function returns arrays of floats."""
+    name = getattr(f, "__name__", repr(f))
+    if not outputs:
+        raise ArgumentError(f"{name}: returned no arrays, expected an array or a pytree of arrays")
+    for aval in outputs:
+        if not jnp.issubdtype(aval.dtype, jnp.inexact):
+            raise ArgumentError(
+                f"{name}: returned dtype {aval.dtype}, expected floating-point numbers; integers and booleans have no "
+                "derivative (return them with has_aux=True)"
+            )
+        if holomorphic and not jnp.issubdtype(aval.dtype, jnp.complexfloating):
+            raise ArgumentError(f"{name}: returned dtype {aval.dtype}, expected complex because holomorphic=True")
+
+
+@contextlib.contextmanager
+def translated(f: Callable[..., Any]) -> Iterator[None]:
+    """JAX's errors of reading a function, as one error that names the cause and the way out."""
+    name = getattr(f, "__name__", repr(f))
+    try:
+        yield
+    except (
+        jax.errors.TracerBoolConversionError,
+        jax.errors.TracerIntegerConversionError,
+        jax.errors.TracerArrayConversionError,
+        jax.errors.ConcretizationTypeError,
+        jax.errors.NonConcreteBooleanIndexError,
+    ) as error:
+        line = _user_line(error)
+        raise TraceError(
+            f"{name}: its Python code needs the value of an input{line}, but jacmap reads it without values; use jnp "
+            "instead of numpy or math, jnp.where or jax.lax.cond instead of `if`, jax.lax loops instead of `while`"
+        ) from error
+    except jax.errors.UnexpectedTracerError as error:
+        raise TraceError(
+            f"{name}: a traced value has left the function through a side effect (a global, a list, an attribute); "
+            "return it instead (has_aux=True)"
+        ) from error
+    except TypeError as error:
+        if "not a valid JAX type" in str(error) or "JAX array type" in str(error):
+            raise ArgumentError(f"{name}: returned something that is not an array: {str(error).splitlines()[0]}") from error
+        raise
+
+
+def _user_line(error: BaseException) -> str:
+    frame = None
+    tb = error.__traceback__
+    while tb is not None:
+        name = tb.tb_frame.f_code.co_filename
+        if "/jax/" not in name and "/jacmap/" not in name and "jax/_src" not in name:
+            frame = tb
+        tb = tb.tb_next
+    if frame is None:
+        return ""
+    return f" ({frame.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{frame.tb_lineno})"

@@ -1,0 +1,27 @@
+"""The errors that jacmap raises on purpose; all derive from `JacmapError`."""
+
+from __future__ import annotations
+
+
+class JacmapError(Exception):
+    """Base class: catching it catches every deliberate error of jacmap."""
+
+
+class ArgumentError(JacmapError, ValueError):
+    """An argument is not what the call needs: the message names it, what came, what was expected, what to do."""
+
+
+class TraceError(JacmapError, TypeError):
+    """The function cannot be read: its Python code depends on the values of its inputs, or has side effects."""
+
+
+class ModeError(JacmapError, TypeError):
+    """The question needs an AD mode that an operation in the function does not support."""
+
+
+class StructureError(JacmapError, ArithmeticError):
+    """A plan's answer disagrees with plain AD. Never ignored: the plan is thrown away and no result returned."""
+
+
+class NotFiniteError(JacmapError, ArithmeticError):
+    """NaN or infinity where a finite number is needed."""

@@ -1,0 +1,295 @@
+"""One object for looking: the Jacobian of f at a point, lazy; nothing is computed before it is asked for."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ._arguments import check_inputs, positions
+from ._errors import ArgumentError
+from ._questions import as_question
+from ._transforms import Transform
+from .engine.backends.jax import function as backend
+from .engine.graph import Pattern
+from .engine.graph.cuts import boundaries, name_of, rank_bound, useful_chain
+from .engine.graph.picture import braille, grid
+from .engine.graph.recognise import Structure, recognise
+from .engine.plan.plan import Plan
+from .engine.plan.question import Question
+
+
+class NotFiniteWarning(RuntimeWarning):
+    """The point or the Jacobian holds NaN or infinity."""
+
+
+class Jacobian:
+    """J = ∂f/∂x at a point: m×n, all outputs (flattened) × all differentiated inputs.
+
+    Made by `linearize`. Products cost one pass each and form no matrix; the other questions are planned on first use and
+    the plans shared with every `at` other points of the same shapes.
+    """
+
+    def __init__(self, f: Callable[..., Any], args: tuple[Any, ...], argnums: int | Sequence[int] = 0,
+                 memory: str | float | None = None, name: str = "", transforms: dict[Question, Transform] | None = None):  # fmt: skip
+        self.f, self.args, self.argnums, self.memory = f, args, argnums, memory
+        self.name = name or getattr(f, "__name__", "f")
+        self._positions = positions(argnums)[0]
+        check_inputs(args, self._positions, holomorphic=False)
+        self._transforms = {} if transforms is None else transforms
+        self._warn_of_point()
+
+    # -- what it is ----------------------------------------------------------------------------------------
+    @cached_property
+    def value(self) -> Any:
+        """f(x)."""
+        return self.f(*self.args)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(m, n): the numbers of outputs and of differentiated inputs."""
+        return self._traced.graph.shape
+
+    @cached_property
+    def pattern(self) -> Pattern:
+        """Which entries can be nonzero, at any point; may over-estimate, never misses one."""
+        return self.plan("dense").planned.pattern
+
+    @cached_property
+    def structure(self) -> Structure:
+        """The name of the pattern: "diagonal", "block-diagonal: 64 blocks of 10×784", ..."""
+        return recognise(self.pattern.tocsr(), rank_bound=self.rank_bound)
+
+    @cached_property
+    def rank_bound(self) -> int:
+        """rank J is at most this: the width of the narrowest cut of f's graph."""
+        return rank_bound(self._traced.graph)
+
+    @cached_property
+    def chain(self) -> tuple[Jacobian, ...]:
+        """J's factors along the cuts of f, first applied first: J = chain[-1] ⋯ chain[1] chain[0].
+
+        Each is a Jacobian of its own with a name (the scope or the source line it comes from).
+        """
+        graph = self._traced.graph
+        cuts = useful_chain(graph, boundaries(graph))
+        parts = self._runner.parts
+        assert parts is not None
+        links = []
+        for before, after in zip(cuts, cuts[1:], strict=False):
+            function, point = parts.segment(before, after)
+            links.append(Jacobian(function, (point,), name=name_of(graph, before, after)))
+        return tuple(links)
+
+    # -- products ------------------------------------------------------------------------------------------
+    def __matmul__(self, v: Any) -> Any:
+        """J v (n,) → (m,), or J V (n, k) → (m, k): one JVP per column."""
+        v = self._operand(v, self.shape[1], "v")
+        pushed = self._push(self._leaves, v if v.ndim == 2 else v[:, None])
+        return pushed if v.ndim == 2 else pushed[:, 0]
+
+    @property
+    def T(self) -> Transposed:
+        """Jᵀ: ``J.T @ u`` is one VJP."""
+        return Transposed(self)
+
+    def _operand(self, v: Any, size: int, name: str) -> Any:
+        v = jnp.asarray(v)
+        if v.ndim not in (1, 2) or v.shape[0] != size:
+            raise ArgumentError(f"{name}: got shape {v.shape}, expected ({size},) or ({size}, k)")
+        return v
+
+    # -- answers -------------------------------------------------------------------------------------------
+    def dense(self) -> jax.Array:
+        """J as an array (m, n)."""
+        return self._whole(self._ask(Question("dense")))
+
+    def sparse(self) -> Any:
+        """J as a `BCOO` matrix (m, n)."""
+        return self._checked(self._ask(Question("sparse")), "J")
+
+    def tree(self) -> Any:
+        """J as a pytree of blocks ``out.shape + in.shape``, laid out as `jax.jacobian` does."""
+        return self._ask(Question("dense"))
+
+    def row(self, i: int) -> jax.Array:
+        """Row i, (n,): the gradient of output i (flattened)."""
+        i = self._index(i, self.shape[0], "i", "outputs")
+        return self.T @ jnp.zeros(self.shape[0], self._runner.x.dtype).at[i].set(1)
+
+    def column(self, j: int) -> jax.Array:
+        """Column j, (m,): everything that input j (flattened) does."""
+        j = self._index(j, self.shape[1], "j", "inputs")
+        return self @ jnp.zeros(self.shape[1], self._runner.x.dtype).at[j].set(1)
+
+    def entries(self, rows: Sequence[int], columns: Sequence[int]) -> jax.Array:
+        """The entries J[rows[k], columns[k]], (k,), with the fewest passes that show them."""
+        pairs = [
+            (self._index(i, self.shape[0], "rows", "outputs"), self._index(j, self.shape[1], "columns", "inputs"))
+            for i, j in zip(rows, columns, strict=True)
+        ]
+        question = Question("entries", tuple(i for i, _ in pairs), tuple(j for _, j in pairs))
+        numbers = self._ask(question)
+        read = self._transforms[question].plan(*self.args).planned.entries()
+        where = {(int(i), int(j)): k for k, (i, j) in enumerate(zip(read.rows, read.cols, strict=True))}
+        padded = jnp.concatenate([jnp.asarray(numbers), jnp.zeros(1, numbers.dtype)])
+        return padded[jnp.asarray([where.get(pair, len(where)) for pair in pairs])]
+
+    def diagonal(self) -> jax.Array:
+        """The diagonal, (min(m, n),)."""
+        return self._checked(self._ask(Question("diagonal")), "the diagonal")
+
+    def trace(self) -> jax.Array:
+        """The sum of the diagonal: the divergence when f is a vector field."""
+        return self._ask(Question("trace"))
+
+    def at(self, *args: Any) -> Jacobian:
+        """The same function at another point, with the same plans: nothing is planned anew for the same shapes."""
+        return Jacobian(self.f, args, self.argnums, self.memory, self.name, self._transforms)
+
+    # -- plans ---------------------------------------------------------------------------------------------
+    def plan(self, question: str = "dense") -> Plan:
+        """The plan for a question at this point."""
+        return self._transform(as_question(question)).plan(*self.args)
+
+    def explain(self, question: str = "dense") -> Plan:
+        """The plan for a question, to print: what was considered, what was chosen and why."""
+        return self.plan(question)
+
+    def _transform(self, question: Question) -> Transform:
+        if question not in self._transforms:
+            self._transforms[question] = Transform(self.f, question, self.argnums, memory=self.memory)
+        return self._transforms[question]
+
+    def _ask(self, question: Question) -> Any:
+        return self._transform(question)(*self.args)
+
+    # -- inside --------------------------------------------------------------------------------------------
+    @cached_property
+    def _signature(self) -> backend.Signature:
+        return backend.signature(self.args, {}, self._positions)
+
+    @cached_property
+    def _traced(self) -> backend.Traced:
+        transform = self._transform(Question("dense"))
+        return transform._entry(self._signature, backend.on_leaves(self.f, self._signature, False))[1]
+
+    @cached_property
+    def _leaves(self) -> tuple[list[Any], list[Any]]:
+        leaves = jax.tree_util.tree_leaves((self.args, {}))
+        return [leaves[p] for p in self._signature.moving], [leaves[p] for p in self._signature.others]
+
+    @cached_property
+    def _runner(self) -> backend.Runner:
+        return self._runner_at(self._leaves)
+
+    def _runner_at(self, leaves: tuple[list[Any], list[Any]]) -> backend.Runner:
+        call = backend.on_leaves(self.f, self._signature, False)
+        return backend.runner(call, self._traced, *leaves)
+
+    @cached_property
+    def _push(self) -> Callable[..., Any]:
+        return jax.jit(lambda leaves, seeds: self._runner_at(leaves).push(seeds))
+
+    @cached_property
+    def _pull(self) -> Callable[..., Any]:
+        return jax.jit(lambda leaves, seeds: self._runner_at(leaves).pull(seeds))
+
+    def _whole(self, tree: Any) -> Any:
+        m, n = self.shape
+        leaves = jax.tree_util.tree_leaves(tree)
+        if len(leaves) == 1:
+            return self._checked(leaves[0].reshape(m, n), "J")
+        outs, ins = self._traced.outputs, self._traced.inputs
+        rows = []
+        for k, out in enumerate(outs):
+            blocks = leaves[k * len(ins) : (k + 1) * len(ins)]
+            rows.append(jnp.concatenate([b.reshape(int(np.prod(out.shape, dtype=int)), -1) for b in blocks], axis=1))
+        return self._checked(jnp.concatenate(rows), "J")
+
+    @staticmethod
+    def _index(index: int, size: int, name: str, what: str) -> int:
+        if not isinstance(index, (int, np.integer)) or not -size <= index < size:
+            raise ArgumentError(f"{name}: got {index!r}, expected an integer from 0 to {size - 1}, one of the {size} {what}")
+        return int(index) % size
+
+    def _warn_of_point(self) -> None:
+        for k in self._positions:
+            for path, leaf in jax.tree_util.tree_leaves_with_path(self.args[k]):
+                if not isinstance(leaf, jax.core.Tracer):
+                    _warn_of(np.asarray(leaf), f"argument {k}{jax.tree_util.keystr(path)}")
+
+    @staticmethod
+    def _checked(answer: Any, what: str) -> Any:
+        data = getattr(answer, "data", answer) if hasattr(answer, "indices") else answer
+        if not isinstance(data, jax.core.Tracer):
+            finite = np.isfinite(np.asarray(data))
+            if not finite.all():
+                at = tuple(int(k) for k in np.argwhere(~finite)[0])
+                where = tuple(np.asarray(answer.indices)[at[0]].tolist()) if hasattr(answer, "indices") else at
+                warnings.warn(
+                    f"{what} holds {int((~finite).sum())} entries that are NaN or infinite, the first at {where}",
+                    NotFiniteWarning,
+                    stacklevel=3,
+                )
+        return answer
+
+    def __repr__(self) -> str:
+        m, n = self.shape
+        return f"Jacobian({self.name}, {m}×{n}, {self.structure})"
+
+    def __str__(self) -> str:
+        m, n = self.shape
+        plan = self.plan("dense")
+        small = max(m, n) <= 8
+        picture = grid(np.asarray(self.dense())) if small else braille(self.pattern.tocsr())
+        return "\n".join([f"J of {self.name}: {m}×{n}, {self.structure}", picture, f"dense: {plan.summary}"])
+
+
+class Transposed:
+    """Jᵀ as an operator."""
+
+    def __init__(self, jacobian: Jacobian):
+        self.T = jacobian
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, m)."""
+        return self.T.shape[::-1]
+
+    def __matmul__(self, u: Any) -> Any:
+        """Jᵀ u (m,) → (n,), or Jᵀ U (m, k) → (n, k): one VJP per column."""
+        jacobian = self.T
+        u = jacobian._operand(u, jacobian.shape[0], "u")
+        pulled = jacobian._pull(jacobian._leaves, (u if u.ndim == 2 else u[:, None]).T).T
+        return pulled if u.ndim == 2 else pulled[:, 0]
+
+
+def _warn_of(array: np.ndarray, what: str) -> None:
+    finite = np.isfinite(array)
+    if not finite.all():
+        at = tuple(int(k) for k in np.argwhere(~finite)[0])
+        warnings.warn(
+            f"{what}: got {array[at]} at index {at}, expected finite numbers; the Jacobian there may be meaningless",
+            NotFiniteWarning,
+            stacklevel=4,
+        )
+
+
+def linearize(
+    f: Callable[..., Any], *args: Any, argnums: int | Sequence[int] = 0, memory: str | float | None = None
+) -> Jacobian:
+    """The Jacobian of f at a point, as an object to question: `J.dense()`, `J @ v`, `J.explain()`, ...
+
+    ``linearize(f, x)`` or, for several arguments, ``linearize(f, *args, argnums=...)``.
+    """
+    if not callable(f):
+        raise ArgumentError(f"f: got {type(f).__name__}, expected a function of arrays")
+    if not args:
+        raise ArgumentError("linearize: got no point, expected the arguments of f after f itself")
+    return Jacobian(f, args, argnums, memory)

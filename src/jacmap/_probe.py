@@ -1,0 +1,112 @@
+"""Compare a plan's answer with plain AD along random directions, when the plan is new."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.sparse import csr_array
+
+from ._errors import StructureError
+from .engine.backends.jax import function as backend
+from .engine.plan.plan import Plan
+from .engine.plan.question import Question
+
+_SAMPLED = 3
+
+
+def probe(
+    numbers: Any, plan: Plan, question: Question, call: backend.Call, traced: backend.Traced, moving: Any, others: Any
+) -> float | None:
+    """The largest relative difference between the answer and a true JVP or VJP; None if nothing finite was seen.
+
+    `numbers` is the recipe's output: the matrix for "dense", else one number per wanted entry. Whole rows (columns) of
+    J are checked along a random direction, other entries one by one, a few of them. Raises StructureError.
+    """
+    m, n = plan.shape
+    run = backend.runner(call, traced, moving, others)
+    matrix, whole_rows, whole_cols = _as_matrix(numbers, plan, question)
+    rng = np.random.default_rng(0)
+    eps = float(jnp.finfo(run.x.dtype).eps)
+    graph = traced.graph
+    worst: list[float] = []
+    if graph.forward and whole_rows.any():
+        v = rng.standard_normal(n)
+        true = np.asarray(jax.jit(lambda s: run.push(s))(jnp.asarray(v[:, None], run.x.dtype)))[:, 0]
+        worst.append(_compare(matrix @ v, true, abs(matrix) @ abs(v), whole_rows, eps, "row", plan, traced))
+    elif whole_cols.any():
+        u = rng.standard_normal(m)
+        true = np.asarray(jax.jit(lambda s: run.pull(s))(jnp.asarray(u[None, :])))[0]
+        worst.append(_compare(matrix.T @ u, true, abs(matrix).T @ abs(u), whole_cols, eps, "column", plan, traced))
+    elif plan.planned.wanted is not None and plan.planned.wanted.nnz:
+        worst.append(_sampled(matrix, run, graph.forward, rng, eps, plan, traced))
+    seen = [w for w in worst if not np.isnan(w)]
+    return max(seen) if seen else None
+
+
+def _as_matrix(numbers: Any, plan: Plan, question: Question) -> tuple[Any, np.ndarray, np.ndarray]:
+    """The answer as a matrix, and which of its rows and columns hold all the entries of J's."""
+    m, n = plan.shape
+    if question.kind == "dense":
+        return np.asarray(numbers), np.ones(m, bool), np.ones(n, bool)
+    read = plan.planned.entries()
+    matrix = csr_array((np.asarray(numbers), (read.rows, read.cols)), shape=(m, n))
+    pattern, wanted = plan.planned.pattern.tocsr(), plan.planned.wanted
+    assert wanted is not None
+    rows = np.diff(pattern.indptr) == np.diff(wanted.indptr)
+    cols = np.bincount(pattern.indices, minlength=n) == np.bincount(wanted.indices, minlength=n)
+    return matrix, rows & (np.diff(pattern.indptr) > 0), cols
+
+
+def _compare(
+    ours: np.ndarray, true: np.ndarray, size: np.ndarray, where: np.ndarray, eps: float, word: str, plan: Plan,
+    traced: backend.Traced,
+) -> float:  # fmt: skip
+    usable = where & np.isfinite(true) & np.isfinite(ours)
+    if not usable.any():
+        return float("nan")
+    # Rounding grows with the terms summed and with the function's own conditioning, which is not known: an answer
+    # is wrong when it differs by far more than rounding could explain.
+    scale = np.abs(true) + size + np.abs(true[usable]).max() * 1e-3
+    scale[scale == 0] = 1.0
+    error = np.where(usable, np.abs(ours - true) / scale, 0.0)
+    worst = int(np.argmax(error))
+    if error[worst] > max(eps ** (2 / 3), 200 * eps):
+        raise StructureError(
+            f"the plan {plan.chosen.name!r} gives {ours[worst]:.6g} in {word} {worst} of a probe where plain AD gives "
+            f"{true[worst]:.6g}; suspected: {_suspect(traced, worst, word)}. No result is returned. Please report "
+            "this with the function; jacmap.jacobian(f, plan=\"plain\") answers meanwhile"
+        )
+    return float(error[worst])
+
+
+def _sampled(matrix: Any, run: Any, forward: bool, rng: Any, eps: float, plan: Plan, traced: backend.Traced) -> float:
+    """A few wanted entries, each against its own column (row) of plain AD."""
+    wanted = plan.planned.wanted
+    assert wanted is not None
+    m, n = plan.shape
+    rows = np.repeat(np.arange(m), np.diff(wanted.indptr))
+    chosen = rng.choice(wanted.nnz, min(_SAMPLED, wanted.nnz), replace=False)
+    worst = float("nan")
+    for k in chosen:
+        i, j = int(rows[k]), int(wanted.indices[k])
+        if forward:
+            column = np.asarray(jax.jit(lambda s: run.push(s))(jnp.zeros((n, 1), run.x.dtype).at[j].set(1)))[:, 0]
+        else:
+            column = np.asarray(jax.jit(lambda s: run.pull(s))(jnp.zeros((1, m)).at[0, i].set(1)))[0][j] * np.eye(1, m, i)[0]
+        where = np.arange(m) == i
+        found = _compare(np.where(where, matrix[i, j], 0.0), column, np.zeros(m), where, eps, "row", plan, traced)
+        worst = np.nanmax([worst, found])
+    return worst
+
+
+def _suspect(traced: backend.Traced, index: int, word: str) -> str:
+    """The operations whose rules are not a plain table row, or the last one before the output."""
+    nodes = traced.graph.active_nodes
+    odd = [node for node in nodes if node.note] or [
+        node for node in nodes if node.op.startswith(("custom", "scan", "while", "cond"))
+    ]
+    node = (odd or nodes or [None])[-1]
+    return "nothing (the graph is empty)" if node is None else f"{node.op} at {node.place}"

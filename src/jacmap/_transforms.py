@@ -1,0 +1,291 @@
+"""The drop-in transforms: plan once per signature, then run compiled."""
+
+from __future__ import annotations
+
+import functools
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import sparse as jax_sparse
+
+from ._arguments import check_inputs, check_outputs, positions, translated
+from ._errors import ModeError
+from ._memory import parse_memory
+from ._probe import probe
+from .engine.backends.jax import function as backend
+from .engine.plan.execute import execute
+from .engine.plan.plan import Plan
+from .engine.plan.planner import Limits, make_plan
+from .engine.plan.question import Question
+from .engine.plan.recipe import Constant, Plain, Recipe
+
+_PLAIN_ARRAYS = (jax.Array, np.ndarray)
+
+
+@dataclass(eq=False)
+class Entry:
+    """What is kept per signature: the plan, and J itself when it is constant."""
+
+    traced: backend.Traced
+    plan: Plan
+    constant: np.ndarray | None = None
+
+
+class Transform:
+    """A function of the same arguments as f that answers one question about its Jacobian.
+
+    Made by `jacobian`, `diagonal`, …; behaves as a function under `jit`, `vmap` and `grad`.
+    """
+
+    def __init__(
+        self,
+        f: Callable[..., Any],
+        question: Question,
+        argnums: int | Sequence[int] = 0,
+        has_aux: bool = False,
+        holomorphic: bool = False,
+        memory: str | float | None = None,
+        plan: str = "model",
+    ):
+        self.f, self.question, self.has_aux, self.holomorphic = f, question, has_aux, holomorphic
+        self.argnums, self.many = positions(argnums)
+        self.memory, self.mode = parse_memory(memory), plan
+        self.entries: dict[Any, Entry] = {}
+        self._unprobed: list[Entry] = []
+        self._jits: dict[Any, Callable[..., Any]] = {}
+        self._direct = jax.jit(self._run_positional)
+        functools.update_wrapper(self, f, updated=())
+
+    # -- calling -------------------------------------------------------------------------------------------
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.mode == "model" and not kwargs and all(isinstance(a, _PLAIN_ARRAYS) for a in args):
+            out = self._direct(*args)
+        else:
+            out = self._general(args, kwargs)
+        if self._unprobed:
+            self._probe_now(args, kwargs)
+        return self._finish(out, args, kwargs) if self.question.kind != "dense" else out
+
+    def _general(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Any pytrees and Python values: data is traced, the rest is part of the signature."""
+        sig = self._signature(args, kwargs)
+        if self.mode == "measure" and self._key(sig) not in self.entries:
+            self._measure(sig, args, kwargs)
+        leaves = jax.tree_util.tree_leaves((args, kwargs))
+        key = self._key(sig)
+        if key not in self._jits:
+            self._jits[key] = jax.jit(lambda moving, others: self._run(sig, moving, others))
+        return self._jits[key]([leaves[p] for p in sig.moving], [leaves[p] for p in sig.others])
+
+    def _run_positional(self, *args: Any) -> Any:
+        sig = self._signature(args, {})
+        leaves = jax.tree_util.tree_leaves((args, {}))
+        return self._run(sig, [leaves[p] for p in sig.moving], [leaves[p] for p in sig.others])
+
+    def _run(self, sig: backend.Signature, moving: list[Any], others: list[Any]) -> Any:
+        call = backend.on_leaves(self.f, sig, self.has_aux)
+        entry, traced = self._entry(sig, call)
+        if entry.constant is not None:
+            numbers = jnp.asarray(entry.constant)
+        else:
+            numbers = _answer(entry.plan, entry.plan.chosen, self.question, call, traced, moving, others)
+        out = self._shaped(numbers, traced)
+        return (out, call(moving, others)[2]) if self.has_aux else out
+
+    # -- planning ------------------------------------------------------------------------------------------
+    def _signature(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> backend.Signature:
+        check_inputs(args, self.argnums, self.holomorphic)
+        return backend.signature(args, kwargs, self.argnums)
+
+    @staticmethod
+    def _key(sig: backend.Signature) -> Any:
+        static = tuple((p, value if _hashable(value) else id(value)) for p, value in sig.static)
+        return sig.treedef, sig.avals, sig.moving, static
+
+    def _entry(self, sig: backend.Signature, call: backend.Call) -> tuple[Entry, backend.Traced]:
+        """The plan for a signature, and the function as traced here and now."""
+        key = self._key(sig)
+        entry = self.entries.get(key)
+        if entry is not None and not entry.traced.closes_over_tracers:
+            return entry, entry.traced
+        traced = self._trace(call, sig)
+        if entry is None:
+            entry = self._make(sig, call, traced)
+            self.entries[key] = entry
+            self._unprobed.append(entry)
+        return entry, traced
+
+    def _trace(self, call: backend.Call, sig: backend.Signature) -> backend.Traced:
+        with translated(self.f):
+            traced = backend.trace(call, sig)
+        check_outputs(traced.outputs, sig, self.holomorphic, self.f)
+        return traced
+
+    def _make(self, sig: backend.Signature, call: backend.Call, traced: backend.Traced) -> Entry:
+        real_inputs = all(np.issubdtype(a.dtype, np.floating) or a.dtype.kind == "V" for a in traced.inputs)
+        complex_outputs = any(np.issubdtype(a.dtype, np.complexfloating) for a in traced.outputs)
+        itemsize = max(a.dtype.itemsize for a in traced.inputs)
+        planned = make_plan(
+            traced.graph,
+            self.question,
+            Limits(self.memory, itemsize),
+            constant=traced.constant,
+            reverse_allowed=not (real_inputs and complex_outputs),
+        )
+        if not planned.candidates:
+            reasons = "; ".join(f"{name}: {why}" for name, why in planned.rejected)
+            raise ModeError(f"no AD mode can answer {self.question.kind!r} for this function ({reasons})")
+        chosen = planned.candidates[0]
+        if self.mode == "plain":
+            chosen = next((c for c in planned.candidates if isinstance(c, Plain)), chosen)
+        plan = Plan(planned, chosen, traced.graph.shape, tuple(traced.graph.notes()), run=self)
+        entry = Entry(traced, plan)
+        self._settle(entry, call)
+        return entry
+
+    def _settle(self, entry: Entry, call: backend.Call) -> None:
+        """Work out J now when the chosen recipe is the constant one."""
+        chosen = entry.plan.chosen
+        if isinstance(chosen, Constant):
+            with jax.ensure_compile_time_eval():
+                point = [jnp.zeros(a.shape, a.dtype) for a in entry.traced.inputs]
+                run = jax.jit(lambda x: _answer(entry.plan, chosen.inner, self.question, call, entry.traced, x, []))
+                entry.constant = np.asarray(run(point))
+
+    def _measure(self, sig: backend.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Time the best few candidates at these arguments and keep the fastest."""
+        call = backend.on_leaves(self.f, sig, self.has_aux)
+        entry, traced = self._entry(sig, call)
+        leaves = jax.tree_util.tree_leaves((args, kwargs))
+        moving, others = [leaves[p] for p in sig.moving], [leaves[p] for p in sig.others]
+        if entry.constant is not None or any(isinstance(leaf, jax.core.Tracer) for leaf in (*moving, *others)):
+            return
+        timed: dict[str, float] = entry.plan.measured
+        runs = {}
+        for recipe in entry.plan.planned.candidates[:4]:
+            run = jax.jit(functools.partial(_answer, entry.plan, recipe, self.question, call, traced))
+            jax.block_until_ready(run(moving, others))
+            runs[recipe.name] = (recipe, run)
+        rounds: dict[str, list[float]] = {name: [] for name in runs}
+        for _ in range(7):
+            for name, (_, run) in runs.items():
+                start = time.perf_counter()
+                jax.block_until_ready(run(moving, others))
+                rounds[name].append(time.perf_counter() - start)
+        timed.update({name: statistics.median(times) for name, times in rounds.items()})
+        entry.plan.chosen = runs[min(timed, key=lambda name: timed[name])][0]
+
+    def plan(self, *args: Any, **kwargs: Any) -> Plan:
+        """The plan for arguments of these shapes; probed when they are concrete."""
+        sig = self._signature(args, kwargs)
+        if self.mode == "measure":
+            self._measure(sig, args, kwargs)
+        entry, _ = self._entry(sig, backend.on_leaves(self.f, sig, self.has_aux))
+        self._probe_now(args, kwargs)
+        return entry.plan
+
+    def _probe_now(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Check the plans that have not been checked against plain AD, if these values are concrete."""
+        leaves = jax.tree_util.tree_leaves((args, kwargs))
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+            return
+        sig = self._signature(args, kwargs)
+        entry = self.entries.get(self._key(sig))
+        if entry is None or entry not in self._unprobed or entry.traced.closes_over_tracers:
+            return
+        call = backend.on_leaves(self.f, sig, self.has_aux)
+        moving, others = [leaves[p] for p in sig.moving], [leaves[p] for p in sig.others]
+        if entry.constant is not None:
+            numbers: Any = entry.constant
+        else:
+            numbers = jax.jit(functools.partial(_answer, entry.plan, entry.plan.chosen, self.question, call, entry.traced))(
+                moving, others
+            )
+        try:
+            entry.plan.probed = probe(numbers, entry.plan, self.question, call, entry.traced, moving, others)
+        except ArithmeticError:
+            self.entries.pop(self._key(sig), None)
+            self._direct = jax.jit(self._run_positional)
+            self._jits.clear()
+            raise
+        finally:
+            self._unprobed.remove(entry)
+        if entry.plan.probed is None:
+            self._unprobed.append(entry)
+
+    # -- the answer's form ---------------------------------------------------------------------------------
+    def _shaped(self, numbers: Any, traced: backend.Traced) -> Any:
+        if self.question.kind == "dense":
+            return self._blocks(numbers, traced)
+        if self.question.kind == "trace":
+            return numbers.sum()
+        return numbers
+
+    def _blocks(self, matrix: Any, traced: backend.Traced) -> Any:
+        """The m×n matrix as a pytree of blocks out.shape + in.shape, laid out as jax.jacobian does."""
+        rows, row = [], 0
+        for out in traced.outputs:
+            height, blocks, col = int(np.prod(out.shape, dtype=int)), [], 0
+            for inp in traced.inputs:
+                width = int(np.prod(inp.shape, dtype=int))
+                whole = len(traced.outputs) == len(traced.inputs) == 1
+                block = matrix if whole else matrix[row : row + height, col : col + width]
+                dtype = block.dtype if whole else jnp.result_type(out.dtype, inp.dtype)
+                blocks.append(block.reshape(out.shape + inp.shape).astype(dtype))
+                col += width
+            rows.append(self._input_tree(blocks, traced))
+            row += height
+        return jax.tree_util.tree_unflatten(traced.out_tree, rows)
+
+    def _input_tree(self, blocks: list[Any], traced: backend.Traced) -> Any:
+        tree = jax.tree_util.tree_unflatten(traced.in_tree, blocks)
+        return tree if self.many else tree[0]
+
+    def _finish(self, out: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Attach what is known when planning (indices), outside the compiled part: it need not be copied per call."""
+        numbers, aux = out if self.has_aux else (out, None)
+        if self.question.kind in ("sparse", "diagonal"):
+            entry = self.entries[self._key(self._signature(args, kwargs))]
+            numbers = self._placed(numbers, entry)
+        return (numbers, aux) if self.has_aux else numbers
+
+    def _placed(self, numbers: Any, entry: Entry) -> Any:
+        m, n = entry.plan.shape
+        indices = _indices(entry)
+        if self.question.kind == "sparse":
+            return jax_sparse.BCOO((numbers, indices), shape=(m, n), indices_sorted=True, unique_indices=True)
+        if len(indices) == min(m, n):
+            return numbers
+        return jnp.zeros(min(m, n), numbers.dtype).at[indices[:, 0]].set(numbers)
+
+
+def _indices(entry: Entry) -> Any:
+    """(nse, 2) row-major indices of the wanted entries, made once per plan."""
+    found = getattr(entry, "_indices", None)
+    if found is None:
+        read = entry.plan.planned.entries()
+        with jax.ensure_compile_time_eval():
+            found = jnp.asarray(np.stack([read.rows, read.cols], axis=1))
+        entry._indices = found  # type: ignore[attr-defined]
+    return found
+
+
+def _answer(
+    plan: Plan, recipe: Recipe, question: Question, call: backend.Call, traced: backend.Traced, moving: Any, others: Any
+) -> Any:
+    run = backend.runner(call, traced, moving, others)
+    return execute(recipe, question, plan.planned.read_for(recipe), run)
+
+
+def _hashable(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True

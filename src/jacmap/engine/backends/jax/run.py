@@ -1,0 +1,148 @@
+"""Batches of JVPs and VJPs at a point, through the whole function or between two of its cuts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ...graph import Graph
+from ...graph.cuts import Cut, nodes_between
+from . import compat
+
+Flat = Callable[[Any], Any]
+Dropped = Collection[tuple[int, int]]
+
+
+class Runner:
+    """Passes through `flat` (vector → vector) at `x`; see `plan.execute.Runner` for the contract.
+
+    `graph` with the values of its inputs is needed only for parts of the function and for dropped edges.
+    """
+
+    def __init__(self, flat: Flat, x: Any, shape: tuple[int, int], parts: Parts | None = None):
+        self.flat, self.x, self.shape, self.parts = flat, x, shape, parts
+
+    def push(self, seeds: Any, chunk: int = 0, between: Any = None, dropped: Dropped = frozenset()) -> Any:
+        function, x = self._function(between, dropped)
+
+        def one(tangent: Any) -> Any:
+            return jax.jvp(function, (x,), (tangent.astype(x.dtype),))[1]
+
+        if not chunk or chunk >= seeds.shape[1]:
+            return jax.vmap(one, in_axes=1, out_axes=1)(seeds)
+        return jax.lax.map(one, seeds.T, batch_size=chunk).T
+
+    def pull(self, seeds: Any, chunk: int = 0, between: Any = None, dropped: Dropped = frozenset()) -> Any:
+        function, x = self._function(between, dropped)
+        y, pullback = jax.vjp(function, x)
+
+        def one(cotangent: Any) -> Any:
+            return pullback(cotangent.astype(y.dtype))[0]
+
+        if not chunk or chunk >= seeds.shape[0]:
+            return jax.vmap(one)(seeds)
+        return jax.lax.map(one, seeds, batch_size=chunk)
+
+    def _function(self, between: tuple[Cut, Cut] | None, dropped: Dropped) -> tuple[Flat, Any]:
+        if between is None and not dropped:
+            return self.flat, self.x
+        assert self.parts is not None
+        if between is None:
+            return self.parts.whole(dropped), self.x
+        return self.parts.segment(*between)
+
+    def identity(self, size: int) -> Any:
+        return jnp.eye(size, dtype=self.x.dtype)
+
+    def one_hot(self, labels: np.ndarray, count: int) -> Any:
+        small = np.int8 if count < 127 else np.int32
+        return (jnp.asarray(labels.astype(small))[:, None] == jnp.arange(count, dtype=small)).astype(self.x.dtype)
+
+    def take(self, flat: Any, index: np.ndarray) -> Any:
+        return flat.at[jnp.asarray(index)].get(mode="promise_in_bounds")
+
+    def spread(self, flat: Any, index: np.ndarray, size: int) -> Any:
+        at = jnp.asarray(index)
+        zeros = jnp.zeros(size, flat.dtype)
+        return zeros.at[at].set(flat, mode="promise_in_bounds", unique_indices=True, indices_are_sorted=True)
+
+    def concatenate(self, parts: list[Any]) -> Any:
+        return parts[0] if len(parts) == 1 else jnp.concatenate(parts)
+
+
+class Parts:
+    """The graph at a point, run operation by operation: for segments between cuts and for dropped edges."""
+
+    def __init__(self, graph: Graph, inputs: Sequence[Any], others: Sequence[Any]):
+        self.graph = graph
+        self.fixed = dict(graph.constants) | dict(zip(graph.others, others, strict=True))
+        self.inputs = list(inputs)
+        self._primal: dict[int, Any] | None = None
+
+    @property
+    def primal(self) -> dict[int, Any]:
+        """Every value at x, computed once and shared by all segments."""
+        if self._primal is None:
+            env = dict(self.fixed) | dict(zip(self.graph.inputs, self.inputs, strict=True))
+            self._primal = _evaluate(self.graph.nodes, env)
+        return self._primal
+
+    def whole(self, dropped: Dropped) -> Flat:
+        shapes = [(a.shape, a.dtype) for a in self.inputs]
+        stopped = frozenset(dropped)
+
+        def function(x: Any) -> Any:
+            env = dict(self.fixed) | dict(zip(self.graph.inputs, split(x, shapes), strict=True))
+            return ravel([_evaluate(self.graph.nodes, env, stopped)[v] for v in self.graph.outputs], x.dtype)
+
+        return function
+
+    def segment(self, before: Cut, after: Cut) -> tuple[Flat, Any]:
+        """The function from the values of one cut to those of a later one, and its point."""
+        nodes = nodes_between(self.graph, before, after)
+        points = [self.primal[v] for v in before.values]
+        shapes = [(jnp.shape(a), jnp.result_type(a)) for a in points]
+
+        def function(x: Any) -> Any:
+            env = dict(self.primal) | dict(zip(before.values, split(x, shapes), strict=True))
+            return ravel([_evaluate(nodes, env)[v] for v in after.values], x.dtype)
+
+        return function, ravel(points)
+
+
+def _evaluate(nodes: Sequence[Any], env: dict[int, Any], dropped: Dropped = frozenset()) -> dict[int, Any]:
+    for position, node in enumerate(nodes):
+        values = [env[v] for v in node.inputs]
+        if dropped:
+            values = [
+                jax.lax.stop_gradient(value) if (position, i) in dropped else value for i, value in enumerate(values)
+            ]
+        env.update(zip(node.outputs, compat.bind(node.payload, values), strict=True))
+    return env
+
+
+def ravel(leaves: Sequence[Any], dtype: Any = None) -> Any:
+    """The leaves as one vector, in their common dtype (or `dtype` when that is wider or complex)."""
+    if not leaves:
+        return jnp.zeros(0, dtype)
+    flat = [jnp.ravel(leaf) for leaf in leaves]
+    if len(flat) == 1:
+        return flat[0]
+    common = np.result_type(*(f.dtype for f in flat)) if all(f.dtype.kind in "fc" for f in flat) else jnp.result_type(*flat)
+    return jnp.concatenate([f.astype(common) for f in flat])
+
+
+def split(x: Any, shapes: Sequence[tuple[tuple[int, ...], Any]]) -> list[Any]:
+    """The vector cut back into leaves of the given shapes and dtypes."""
+    if len(shapes) == 1:
+        return [x.reshape(shapes[0][0]).astype(shapes[0][1])]
+    leaves, start = [], 0
+    for shape, dtype in shapes:
+        size = int(np.prod(shape, dtype=int))
+        leaves.append(x[start : start + size].reshape(shape).astype(dtype))
+        start += size
+    return leaves

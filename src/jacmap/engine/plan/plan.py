@@ -1,0 +1,108 @@
+"""A plan: what was considered, what was chosen, and the callable that does it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from ..graph.recognise import Structure, recognise
+from .planner import Planned
+from .recipe import Constant, Recipe
+
+
+@dataclass(eq=False)
+class Plan:
+    """How a question will be answered for one signature. Printing it explains it; calling it runs it.
+
+    `probed`: None until the plan has been compared with plain AD at concrete values, then the largest relative
+    difference seen. `measured`: seconds per candidate name, with ``plan="measure"``.
+    """
+
+    planned: Planned
+    chosen: Recipe
+    shape: tuple[int, int]
+    notes: tuple[str, ...]
+    run: Callable[..., Any] | None = None
+    probed: float | None = None
+    measured: dict[str, float] = field(default_factory=dict)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Answer the question at other arguments of the same shapes."""
+        assert self.run is not None
+        return self.run(*args, **kwargs)
+
+    @cached_property
+    def structure(self) -> Structure:
+        """The name of what was found: "banded (lower 1, upper 1)", ..."""
+        return recognise(self.planned.pattern.tocsr())
+
+    @property
+    def question(self) -> str:
+        return str(self.planned.question)
+
+    @property
+    def passes(self) -> int:
+        """AD passes per evaluation."""
+        return 0 if isinstance(self.chosen, Constant) else self.chosen.forward + self.chosen.reverse
+
+    @property
+    def summary(self) -> str:
+        """One line: "column colouring: 5 JVPs (instead of 20000 JVPs or 20000 VJPs)"."""
+        m, n = self.shape
+        if isinstance(self.chosen, Constant):
+            return "constant: no pass at all, f is affine"
+        plain = {f"{n} JVPs", f"{m} VJPs"} - {self.chosen.passes}
+        instead = f" (instead of {n} JVPs or {m} VJPs)" if len(plain) == 2 else ""
+        return f"{self.chosen.name}: {self.chosen.passes}{instead}"
+
+    def __str__(self) -> str:
+        m, n = self.shape
+        lines = [
+            f"plan for {self.question!r} of a {m}×{n} Jacobian ({self.structure})",
+            f"  chosen: {self.summary}",
+            "",
+            *self._table(),
+        ]
+        for note in self.notes:
+            lines.append(f"  note: {note}")
+        if self.probed is None:
+            lines.append("  not probed yet: no concrete values have been seen")
+        else:
+            lines.append(f"  probed against plain AD: relative difference {self.probed:.1e}")
+        return "\n".join(lines)
+
+    def _table(self) -> list[str]:
+        head = ("candidate", "passes", "cost", "memory", "verdict")
+        best = self.chosen.cost or 1.0
+        rows = [head]
+        for recipe in self.planned.candidates:
+            chosen = recipe is self.chosen
+            if recipe.name in self.measured:
+                price = f"{self.measured[recipe.name] * 1e3:.3g} ms"
+            else:
+                price = "0" if isinstance(recipe, Constant) else _short(recipe.cost)
+            verdict = "chosen" if chosen else f"{recipe.cost / best:.3g}× the chosen one" if self.chosen.cost else ""
+            if isinstance(recipe, Constant):
+                verdict = "chosen" if chosen else ""
+            memory = _bytes(recipe.memory) + (f" ({recipe.chunk} seeds at a time)" if recipe.chunk else "")
+            detail = f"; {recipe.note}" if recipe.note else ""
+            rows.append((recipe.name, recipe.passes, price, memory, verdict + detail))
+        rows += [(name, "", "", "", f"not possible: {reason}") for name, reason in self.planned.rejected]
+        widths = [max(len(row[k]) for row in rows) for k in range(4)]
+        return ["  " + "  ".join([*(row[k].ljust(widths[k]) for k in range(4)), row[4]]).rstrip() for row in rows]
+
+
+def _short(value: float) -> str:
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value:.3g}"
+
+
+def _bytes(value: float) -> str:
+    for size, unit in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if value >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value:.0f} B"

@@ -1,0 +1,237 @@
+"""Question + graph → the candidates, best first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from ..graph import Graph, Pattern, jacobian_pattern
+from ..graph.cuts import Cut, boundaries, nodes_between, rank_bound
+from . import cost
+from .bracket import best_bracket
+from .colouring import Colouring, colour_both, colour_columns, colour_rows
+from .demand import undemanded
+from .question import Question
+from .readout import Readout, readout
+from .recipe import Bracketed, Coloured, Constant, Plain, Recipe
+
+# A structured candidate replaces the plain one only when it promises at least this much: estimates are rough, and the
+# plain one is never a bad surprise.
+CLEARLY = 0.8
+# Bracketing looks at this many boundaries at most (the narrowest are kept).
+MOST_BOUNDARIES = 40
+# Colouring a pattern with more entries than this is not tried: it has gone to its full form for want of memory.
+LARGEST_COLOURED = 2**26
+
+
+@dataclass(frozen=True)
+class Limits:
+    """`memory`: bytes that the passes may hold at once; None: no bound. `itemsize`: bytes of an entry of x."""
+
+    memory: float | None = None
+    itemsize: int = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Planned:
+    """All that planning found out: candidates by cost, what each entry is read from, and the pattern."""
+
+    question: Question
+    candidates: tuple[Recipe, ...]
+    pattern: Pattern
+    wanted: csr_array | None
+    reads: dict[int, Readout]
+    rejected: tuple[tuple[str, str], ...]
+    lower_bound: int
+
+    def read_for(self, recipe: Recipe) -> Readout | None:
+        recipe = recipe.inner if isinstance(recipe, Constant) else recipe
+        if not isinstance(recipe, Coloured):
+            return None if self.question.kind == "dense" else self.entries()
+        key = id(recipe.colouring)
+        if key not in self.reads:
+            assert self.wanted is not None
+            self.reads[key] = readout(recipe.colouring, self.wanted)
+        return self.reads[key]
+
+    def entries(self) -> Readout:
+        """Where the wanted entries stand in the matrix, row-major."""
+        assert self.wanted is not None
+        rows = np.repeat(np.arange(self.wanted.shape[0], dtype=np.int32), np.diff(self.wanted.indptr))
+        nothing = np.zeros(0, np.int32)
+        return Readout(self.wanted.shape, rows, self.wanted.indices, nothing, None)
+
+
+def make_plan(graph: Graph, question: Question, limits: Limits, constant: bool, reverse_allowed: bool = True) -> Planned:
+    """All candidates for a question, cheapest first.
+
+    `constant`: nothing but x varies, so an affine function's Jacobian is known for good. `reverse_allowed`: False for
+    real inputs with complex outputs. Candidates whose AD mode an operation lacks are listed as rejected.
+    """
+    pattern = jacobian_pattern(graph)
+    forward, reverse = graph.forward, graph.reverse and reverse_allowed
+    rejected = [(f"plain {mode}", _lacking(graph, mode)) for mode, ok in (("forward", forward), ("reverse", reverse)) if not ok]
+    found: list[Recipe] = list(_plain(graph, question, forward, reverse))
+    wanted = None
+    lower = 0
+    plain_is_best = pattern.is_full or min(pattern.shape) <= 1 or pattern.nnz > LARGEST_COLOURED
+    if question.kind != "dense" or not plain_is_best:
+        csr = pattern.tocsr()
+        wanted = question.wanted(csr)
+        if wanted.nnz <= LARGEST_COLOURED:
+            coloured, lower = _coloured(graph, question, csr, wanted, forward, reverse)
+            found += coloured
+    if question.kind == "dense":
+        found += _bracketed(graph)
+    if not found:
+        return Planned(question, (), pattern, wanted, {}, tuple(rejected), lower)
+    found = [_chunked(recipe, graph, limits) for recipe in found]
+    found = _ranked(found)
+    if constant and graph.is_affine and (pattern.nnz if question.kind != "dense" else np.prod(pattern.shape)) <= 2**22:
+        found.insert(0, Constant(name="constant", inner=found[0], note="f is affine: J is computed once, when the plan is built"))
+    return Planned(question, tuple(found), pattern, wanted, {}, tuple(rejected), lower)
+
+
+def _lacking(graph: Graph, mode: str) -> str:
+    names = sorted({node.op for node in graph.active_nodes if not getattr(node, mode)})
+    if not names:
+        return "complex outputs of real inputs have no reverse mode"
+    return f"{', '.join(names)} cannot run in {mode} mode"
+
+
+def _plain(graph: Graph, question: Question, forward: bool, reverse: bool) -> list[Recipe]:
+    m, n = graph.shape
+    found: list[Recipe] = []
+    pick = 0.0 if question.kind == "dense" else cost.GATHER * m
+    if forward:
+        found.append(Plain(name="plain forward", mode="forward", forward=n, cost=cost.plain_forward(graph) + pick))
+    if reverse:
+        found.append(Plain(name="plain reverse", mode="reverse", reverse=m, cost=cost.plain_reverse(graph) + pick))
+    return found
+
+
+def _coloured(
+    graph: Graph, question: Question, pattern: csr_array, wanted: csr_array, forward: bool, reverse: bool
+) -> tuple[list[Recipe], int]:
+    found: list[Recipe] = []
+    tried: list[Colouring] = []
+    if forward:
+        tried.append(colour_columns(pattern, wanted))
+    if reverse:
+        tried.append(colour_rows(pattern, wanted))
+    lower = min((c.lower_bound for c in tried), default=0)
+    if forward and reverse and min(c.passes for c in tried) > 3:
+        both = colour_both(pattern, wanted)
+        if both.side == "both" and both.passes < min(c.passes for c in tried):
+            tried.append(both)
+    for colouring in tried:
+        found.append(_recipe(graph, question, colouring, wanted, frozenset()))
+    if not question.needs_all and min((c.passes for c in tried), default=0) > 1:
+        found += _demanded(graph, question, wanted, forward, reverse)
+    return found, lower
+
+
+def _recipe(graph: Graph, question: Question, colouring: Colouring, wanted: csr_array, dropped: frozenset) -> Coloured:  # type: ignore[type-arg]
+    names = {"columns": "column colouring", "rows": "row colouring", "both": "two-sided colouring"}
+    dense = question.kind == "dense"
+    estimate = cost.coloured(graph, colouring.forward, colouring.reverse, wanted.nnz, dense, moved=False)
+    note = colouring.order + (f"; at least {colouring.lower_bound}" if colouring.lower_bound else "")
+    if dropped:
+        note += f"; {len(dropped)} tangents that the question does not need are dropped"
+    return Coloured(
+        name=names[colouring.side] + (" of what is asked" if dropped else ""),
+        forward=colouring.forward,
+        reverse=colouring.reverse,
+        cost=estimate,
+        note=note,
+        colouring=colouring,
+        dropped=dropped,
+    )
+
+
+def _demanded(graph: Graph, question: Question, wanted: csr_array, forward: bool, reverse: bool) -> list[Recipe]:
+    """Colourings of the pattern that is left when tangents that no wanted entry needs are dropped.
+
+    The dropped pattern is worked out again from the graph, and the colouring is one of *that* pattern: each wanted
+    entry is alone in its colour, whatever was dropped.
+    """
+    dropped = undemanded(graph, wanted)
+    if not dropped:
+        return []
+    edges = frozenset((p, k, i) for p, i in dropped for k in range(len(graph.nodes[p].outputs)))
+    left = jacobian_pattern(graph, dropped=edges).tocsr()
+    if (wanted.astype(np.int8) - wanted.multiply(left).astype(np.int8)).nnz:
+        return []  # a wanted entry would be lost: keep to the undropped plans
+    found: list[Recipe] = []
+    if forward:
+        found.append(_recipe(graph, question, colour_columns(left, wanted), wanted, frozenset(dropped)))
+    if reverse:
+        found.append(_recipe(graph, question, colour_rows(left, wanted), wanted, frozenset(dropped)))
+    return found
+
+
+def _bracketed(graph: Graph) -> list[Recipe]:
+    m, n = graph.shape
+    if min(m, n) <= 2 or len(graph.active_nodes) < 2:
+        return []
+    cuts = _few(boundaries(graph))
+    if len(cuts) <= 2:
+        return []
+    segments = [nodes_between(graph, a, b) for a, b in zip(cuts, cuts[1:], strict=False)]
+    work = [sum(node.pass_work for node in nodes) for nodes in segments]
+    found = best_bracket(
+        [cut.width for cut in cuts],
+        work,
+        [all(node.forward for node in nodes) for nodes in segments],
+        [all(node.reverse for node in nodes) for nodes in segments],
+    )
+    if found is None or found[1].kind in ("forward", "reverse"):
+        return []
+    total, tree = found
+    forward, reverse = tree.passes([cut.width for cut in cuts])
+    narrowest = min(cut.width for cut in cuts)
+    note = f"through cuts of widths {' → '.join(str(cut.width) for cut in cuts)}; narrowest {narrowest}"
+    return [
+        Bracketed(
+            name="cut and bracket", forward=forward, reverse=reverse, cost=total + m * n + 3 * cost.KERNEL, note=note,
+            tree=tree, cuts=tuple(cuts),
+        )
+    ]  # fmt: skip
+
+
+def _few(cuts: Sequence[Cut]) -> list[Cut]:
+    """One boundary per plateau of widths, the narrowest ones when there are still too many."""
+    kept = [cuts[0]]
+    for cut, after in zip(cuts[1:-1], cuts[2:], strict=True):
+        if not (cut.width == kept[-1].width == after.width) and cut.width != kept[-1].width:
+            kept.append(cut)
+    kept.append(cuts[-1])
+    while len(kept) > MOST_BOUNDARIES:
+        widest = max(range(1, len(kept) - 1), key=lambda k: kept[k].width)
+        del kept[widest]
+    return kept
+
+
+def _chunked(recipe: Recipe, graph: Graph, limits: Limits) -> Recipe:
+    """The recipe with its batches cut to the memory bound, and its memory estimated."""
+    per_seed = cost.seed_bytes(graph, limits.itemsize)
+    seeds = max(recipe.forward, recipe.reverse, 1)
+    chunk = 0
+    if limits.memory is not None and seeds * per_seed > limits.memory:
+        chunk = max(1, int(limits.memory // per_seed))
+    return replace(recipe, chunk=chunk, memory=per_seed * (chunk or seeds))
+
+
+def _ranked(found: list[Recipe]) -> list[Recipe]:
+    found = sorted(found, key=lambda recipe: recipe.cost)
+    plain = next((recipe for recipe in found if isinstance(recipe, Plain)), None)
+    if plain is not None and found[0] is not plain and found[0].cost > CLEARLY * plain.cost:
+        found.remove(plain)
+        found.insert(0, plain)
+    return found
+
+
+__all__ = ["Limits", "Planned", "make_plan", "rank_bound"]

@@ -1,0 +1,65 @@
+"""From compressed passes to the answer: which entry is read where, worked out once per plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from .colouring import Colouring, entries
+
+
+@dataclass(frozen=True, eq=False)
+class Readout:
+    """Entry k of the answer, at (rows[k], cols[k]), stands at `source[k]` of the flat passes.
+
+    The flat passes are the forward result (m × forward, row-major) followed by the reverse result
+    (reverse × n, row-major). `layout`: when `source` is a mere transposition, (shape, axes) such that
+    ``flat.reshape(shape).transpose(axes).ravel()`` is the answer; copying blocks is far cheaper than gathering.
+    """
+
+    shape: tuple[int, int]
+    rows: np.ndarray
+    cols: np.ndarray
+    source: np.ndarray
+    layout: tuple[tuple[int, ...], tuple[int, ...]] | None
+
+
+def readout(colouring: Colouring, wanted: csr_array) -> Readout:
+    m, n = colouring.shape
+    rows, cols, reverse, colour = entries(colouring, wanted)
+    rows, cols, colour = rows.astype(np.int64), cols.astype(np.int64), colour.astype(np.int64)
+    source = np.where(reverse, m * colouring.forward + colour * n + cols, rows * max(colouring.forward, 1) + colour)
+    small = np.int32 if m * colouring.forward + colouring.reverse * n < 2**31 else np.int64
+    source = source.astype(small)
+    size = m * colouring.forward + colouring.reverse * n
+    return Readout((m, n), rows.astype(np.int32), cols.astype(np.int32), source, transposition(source, size))
+
+
+def transposition(source: np.ndarray, size: int) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """(shape, axes) with ``arange(size).reshape(shape).transpose(axes).ravel() == source``, or None.
+
+    Reads nested strides off the sequence: the innermost run of equal steps, then the step between runs, and so on.
+    """
+    if source.size != size or size == 0 or source[0] != 0:
+        return None
+    extents: list[int] = []
+    strides: list[int] = []
+    rest = source
+    while rest.size > 1:
+        steps = np.diff(rest)
+        stride = int(steps[0])
+        breaks = np.flatnonzero(steps != stride)
+        run = int(breaks[0]) + 1 if breaks.size else rest.size
+        if rest.size % run or len(extents) == 6 or stride <= 0:
+            return None
+        extents.append(run)
+        strides.append(stride)
+        rest = rest[::run]
+    extents, strides = extents[::-1], strides[::-1]
+    order = np.argsort(strides)[::-1]
+    shape = tuple(extents[k] for k in order)
+    axes = tuple(int(a) for a in np.argsort(order))
+    found = np.arange(size).reshape(shape).transpose(axes).ravel()
+    return (shape, axes) if np.array_equal(found, source) else None
