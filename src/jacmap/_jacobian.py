@@ -167,7 +167,7 @@ class Jacobian:
         return self._transforms[question]
 
     def _ask(self, question: Question) -> Any:
-        return self._transform(question)(*self.args)
+        return self._transform(question).call(*self.args)
 
     # -- inside --------------------------------------------------------------------------------------------
     @cached_property
@@ -247,8 +247,12 @@ class Jacobian:
         m, n = self.shape
         plan = self.plan("dense")
         small = max(m, n) <= 8
-        picture = grid(np.asarray(self.dense())) if small else braille(self.pattern.tocsr())
-        return "\n".join([f"J of {self.name}: {m}×{n}, {self.structure}", picture, f"dense: {plan.summary}"])
+        lines = [f"J of {self.name}: {m}×{n}, {self.structure}"]
+        if small:
+            lines.append(grid(np.asarray(self.dense())))
+        elif self.pattern.nnz < m * n:  # a picture of a full matrix shows nothing
+            lines.append(braille(self.pattern.tocsr()))
+        return "\n".join([*lines, f"dense: {plan.summary}"])
 
 
 class Transposed:

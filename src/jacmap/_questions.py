@@ -8,7 +8,7 @@ from typing import Any, Literal
 import jax
 
 from ._errors import ArgumentError
-from ._transforms import Transform
+from ._transforms import PlannedFunction, Transform
 from .engine.plan.plan import Plan
 from .engine.plan.question import KINDS, Question
 
@@ -22,7 +22,7 @@ def jacobian(
     holomorphic: bool = False,
     memory: str | float | None = None,
     plan: Literal["model", "measure", "plain"] = "model",
-) -> Transform:
+) -> PlannedFunction:
     """A function that computes f's Jacobian, outputs × inputs, the cheapest exact way.
 
     A drop-in for `jax.jacobian`, `jax.jacfwd` and `jax.jacrev`: with ``form="dense"`` the result is laid out as
@@ -36,17 +36,17 @@ def jacobian(
     """
     if form not in ("dense", "sparse"):
         raise ArgumentError(f'form: got {form!r}, expected "dense" or "sparse"')
-    return _transform(f, Question(form), argnums, has_aux, holomorphic, memory, plan)
+    return _transform(f, Question(form), argnums, has_aux, holomorphic, memory, plan).function()
 
 
-def diagonal(f: Callable[..., Any], argnums: int | Sequence[int] = 0, *, memory: str | float | None = None) -> Transform:
+def diagonal(f: Callable[..., Any], argnums: int | Sequence[int] = 0, *, memory: str | float | None = None) -> PlannedFunction:
     """A function that computes the diagonal of f's Jacobian: shape (min(m, n),), entry k is ∂f_k/∂x_k (flattened)."""
-    return _transform(f, Question("diagonal"), argnums, False, False, memory, "model")
+    return _transform(f, Question("diagonal"), argnums, False, False, memory, "model").function()
 
 
-def trace(f: Callable[..., Any], argnums: int | Sequence[int] = 0, *, memory: str | float | None = None) -> Transform:
+def trace(f: Callable[..., Any], argnums: int | Sequence[int] = 0, *, memory: str | float | None = None) -> PlannedFunction:
     """A function that computes the trace of f's Jacobian: the divergence of the vector field f."""
-    return _transform(f, Question("trace"), argnums, False, False, memory, "model")
+    return _transform(f, Question("trace"), argnums, False, False, memory, "model").function()
 
 
 def _transform(

@@ -7,7 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, cast
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ import numpy as np
 from jax.experimental import sparse as jax_sparse
 
 from ._arguments import check_inputs, check_outputs, positions, translated
-from ._errors import ModeError
+from ._errors import ModeError, TraceError
 from ._memory import parse_memory
 from ._probe import probe
 from .engine.backends.jax import function as backend
@@ -25,7 +25,15 @@ from .engine.plan.planner import Limits, make_plan
 from .engine.plan.question import Question
 from .engine.plan.recipe import Constant, Plain, Recipe
 
-_PLAIN_ARRAYS = (jax.Array, np.ndarray)
+
+class PlannedFunction(Protocol):
+    """What the public transforms return: a function that also tells its plan."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The answer at these arguments."""
+
+    def plan(self, *args: Any, **kwargs: Any) -> Plan:
+        """The plan for arguments of these shapes."""
 
 
 @dataclass(eq=False)
@@ -38,10 +46,7 @@ class Entry:
 
 
 class Transform:
-    """A function of the same arguments as f that answers one question about its Jacobian.
-
-    Made by `jacobian`, `diagonal`, …; behaves as a function under `jit`, `vmap` and `grad`.
-    """
+    """One question about the Jacobian of f, answered by a plan per signature; works under `jit`, `vmap` and `grad`."""
 
     def __init__(
         self,
@@ -58,19 +63,51 @@ class Transform:
         self.memory, self.mode = parse_memory(memory), plan
         self.entries: dict[Any, Entry] = {}
         self._unprobed: list[Entry] = []
+        self._busy: list[bool] = [True]  # empty once compiled code alone can answer
         self._jits: dict[Any, Callable[..., Any]] = {}
-        self._direct = jax.jit(self._run_positional)
-        functools.update_wrapper(self, f, updated=())
+        self._direct: Any = jax.jit(self._run_arrays)
 
     # -- calling -------------------------------------------------------------------------------------------
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self.mode == "model" and not kwargs and all(isinstance(a, _PLAIN_ARRAYS) for a in args):
-            out = self._direct(*args)
-        else:
+    def function(self) -> PlannedFunction:
+        """The transform as a plain function with a `plan` attribute.
+
+        Small functions take microseconds, so the common call must do nothing but look whether anything is due: a closure
+        costs 0.2 µs where a method on an object costs 0.6 (`busy` is empty once the slow path is done with).
+        """
+        busy, direct, slow = self._busy, self._direct, self.call
+
+        def planned(x: Any, /, *rest: Any, **kwargs: Any) -> Any:
+            if not busy:
+                try:
+                    out = direct(x, *rest, **kwargs) if rest or kwargs else direct(x)
+                except (TypeError, TraceError):
+                    return slow(x, *rest, **kwargs)  # Python values among the arguments, or an error to be told well
+                if not busy:
+                    return out
+            return slow(x, *rest, **kwargs)
+
+        functools.update_wrapper(planned, self.f, updated=())
+        planned.plan = self.plan  # type: ignore[attr-defined]
+        return cast(PlannedFunction, planned)
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        """The answer at these arguments, after whatever is due: planning, measuring, the probe."""
+        static = self._has_static(args, kwargs)
+        if self.mode == "measure" or static:
             out = self._general(args, kwargs)
-        if self._unprobed:
-            self._probe_now(args, kwargs)
-        return self._finish(out, args, kwargs) if self.question.kind != "dense" else out
+        else:
+            out = self._direct(*args, **kwargs)
+        self._probe_now(args, kwargs)
+        if self.question.kind != "dense":
+            return self._finish(out, args, kwargs)
+        if not static and self.mode != "measure" and not self._unprobed:
+            self._busy.clear()
+        return out
+
+    def _has_static(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Are there Python values (ints, strings, …) beside the differentiated arguments?"""
+        fixed = [arg for k, arg in enumerate(args) if k not in self.argnums]
+        return not all(backend.is_array(leaf) for leaf in jax.tree_util.tree_leaves((fixed, kwargs)))
 
     def _general(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Any pytrees and Python values: data is traced, the rest is part of the signature."""
@@ -83,9 +120,9 @@ class Transform:
             self._jits[key] = jax.jit(lambda moving, others: self._run(sig, moving, others))
         return self._jits[key]([leaves[p] for p in sig.moving], [leaves[p] for p in sig.others])
 
-    def _run_positional(self, *args: Any) -> Any:
-        sig = self._signature(args, {})
-        leaves = jax.tree_util.tree_leaves((args, {}))
+    def _run_arrays(self, *args: Any, **kwargs: Any) -> Any:
+        sig = self._signature(args, kwargs)
+        leaves = jax.tree_util.tree_leaves((args, kwargs))
         return self._run(sig, [leaves[p] for p in sig.moving], [leaves[p] for p in sig.others])
 
     def _run(self, sig: backend.Signature, moving: list[Any], others: list[Any]) -> Any:
@@ -119,6 +156,7 @@ class Transform:
             entry = self._make(sig, call, traced)
             self.entries[key] = entry
             self._unprobed.append(entry)
+            self._busy.append(True)
         return entry, traced
 
     def _trace(self, call: backend.Call, sig: backend.Signature) -> backend.Traced:
@@ -144,7 +182,7 @@ class Transform:
         chosen = planned.candidates[0]
         if self.mode == "plain":
             chosen = next((c for c in planned.candidates if isinstance(c, Plain)), chosen)
-        plan = Plan(planned, chosen, traced.graph.shape, tuple(traced.graph.notes()), run=self)
+        plan = Plan(planned, chosen, traced.graph.shape, tuple(traced.graph.notes()), run=self.call)
         entry = Entry(traced, plan)
         self._settle(entry, call)
         return entry
@@ -211,8 +249,9 @@ class Transform:
             entry.plan.probed = probe(numbers, entry.plan, self.question, call, entry.traced, moving, others)
         except ArithmeticError:
             self.entries.pop(self._key(sig), None)
-            self._direct = jax.jit(self._run_positional)
+            self._direct.clear_cache()
             self._jits.clear()
+            self._busy.append(True)
             raise
         finally:
             self._unprobed.remove(entry)

@@ -175,15 +175,13 @@ def useful_chain(graph: Graph, cuts: list[Cut]) -> list[Cut]:
         return cuts
     kept = [cuts[0]]
     for before, cut, after in zip(cuts, cuts[1:], cuts[2:], strict=False):
-        heavy_before = _mixes(graph, nodes_between(graph, kept[-1], cut))
-        heavy_after = _mixes(graph, nodes_between(graph, cut, after))
+        heavy_before = _mixes(nodes_between(graph, kept[-1], cut))
+        heavy_after = _mixes(nodes_between(graph, cut, after))
         if heavy_before and heavy_after or cut.width < min(before.width, after.width):
             kept.append(cut)
     kept.append(cuts[-1])
     return kept
 
 
-def _mixes(graph: Graph, nodes: list[Node]) -> bool:
-    return any(node.work > 2 * sum(graph.values[v].size for v in node.outputs) for node in nodes) or any(
-        p.core is not None or p.cols is not None for node in nodes for p in node.local.values() if p is not None
-    )
+def _mixes(nodes: list[Node]) -> bool:
+    return any(p.core is not None or p.cols is not None for node in nodes for p in node.local.values())

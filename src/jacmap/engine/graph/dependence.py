@@ -69,7 +69,9 @@ def group_numbers(shape: Shape, axes: Sequence[int]) -> np.ndarray:
     number: np.ndarray = np.zeros((1,) * len(shape), np.int32)
     for axis in axes:
         coordinate = np.arange(shape[axis], dtype=np.int32)
-        number = number * np.int32(shape[axis]) + coordinate.reshape([-1 if k == axis else 1 for k in range(len(shape))])
+        number = number * np.int32(shape[axis]) + coordinate.reshape(
+            [-1 if k == axis else 1 for k in range(len(shape))]
+        )
     return np.broadcast_to(number, shape).ravel()
 
 
@@ -117,7 +119,7 @@ def windows(
     core = csr_array(np.ones((1, 1), bool))
     out_axes, in_axes = [], []
     for out_axis, in_axis in paired:
-        core = _kron(core, _eye(out[out_axis]))
+        core = _kron(core, eye(out[out_axis]))
         out_axes.append(out_axis)
         in_axes.append(in_axis)
     for axis, relation_along in cores.items():
@@ -129,7 +131,13 @@ def windows(
 
 
 def sliding(
-    out: int, inp: int, window: int, stride: int = 1, pad_low: int = 0, base_dilation: int = 1, window_dilation: int = 1
+    out: int,
+    inp: int,
+    window: int,
+    stride: int = 1,
+    pad_low: int = 0,
+    base_dilation: int = 1,
+    window_dilation: int = 1,
 ) -> csr_array:
     """One axis of a window: output o reads input i where o·stride + k·window_dilation − pad_low = i·base_dilation."""
     position = np.arange(out)[:, None] * stride + np.arange(window)[None, :] * window_dilation - pad_low
@@ -144,7 +152,8 @@ def contraction(
     inp: Shape,
     paired: Sequence[tuple[int, int]],
     contracted: Sequence[int],
-    other: tuple[Shape, np.ndarray, Sequence[int], Sequence[tuple[int, int]], Sequence[tuple[int, int]]] | None = None,
+    other: tuple[Shape, np.ndarray, Sequence[int], Sequence[tuple[int, int]], Sequence[tuple[int, int]]]
+    | None = None,
 ) -> Pattern:
     """A matrix product with respect to one operand: `paired` (out axis, in axis) agree, `contracted` are summed.
 
@@ -189,8 +198,12 @@ def _flat(at: Sequence[np.ndarray], shape: Shape, spread: tuple[int, int]) -> np
     return np.broadcast_to(number, spread).ravel()
 
 
-def _eye(size: int) -> csr_array:
-    return csr_array((np.ones(size, bool), np.arange(size, dtype=np.int32), np.arange(size + 1, dtype=np.int32)), (size, size))
+def eye(size: int) -> csr_array:
+    """The boolean identity."""
+    return csr_array(
+        (np.ones(size, bool), np.arange(size, dtype=np.int32), np.arange(size + 1, dtype=np.int32)),
+        (size, size),
+    )
 
 
 def _kron(a: csr_array, b: csr_array) -> csr_array:

@@ -157,7 +157,12 @@ class Pattern:
     @cached_property
     def is_full(self) -> bool:
         # Only the short form is asked for here, so that the test costs nothing on large sparse patterns.
-        if self.core_shape == (1, 1) and self.core is None and self.rows is not None and self.cols is not None:
+        if (
+            self.core_shape == (1, 1)
+            and self.core is None
+            and self.rows is not None
+            and self.cols is not None
+        ):
             return bool(self.rows.size and self.cols.size and self.rows.min() == 0 and self.cols.min() == 0)
         return False
 
@@ -299,7 +304,9 @@ def _expansion(cols: Index, size: int) -> csr_array:
     owner = cols[keep]
     order = np.argsort(owner, kind="stable").astype(np.int32)
     pointers = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=size))]).astype(np.int32)
-    return csr_array((np.ones(order.size, bool), np.flatnonzero(keep)[order].astype(np.int32), pointers), shape=(size, n))
+    return csr_array(
+        (np.ones(order.size, bool), np.flatnonzero(keep)[order].astype(np.int32), pointers), shape=(size, n)
+    )
 
 
 def _refine(a: Index | None, b: Index | None) -> tuple[Index, Index, Index] | None:
@@ -345,11 +352,10 @@ def stack(parts: Sequence[Pattern]) -> Pattern:
     if not solid:
         return Pattern.empty(shape)
     first = solid[0]
-    if all(p.core is first.core and p.core_shape == first.core_shape and _same(p.cols, first.cols) for p in solid):
-        rows = [
-            _constant(-1, p.shape[0]) if p.is_empty else _row_map(p)
-            for p in parts
-        ]
+    if all(
+        p.core is first.core and p.core_shape == first.core_shape and _same(p.cols, first.cols) for p in solid
+    ):
+        rows = [_constant(-1, p.shape[0]) if p.is_empty else _row_map(p) for p in parts]
         return Pattern(shape, np.concatenate(rows), first.core, first.cols, inner=first.core_shape[0])
     cores, cols = align_columns(solid)
     maps, offset, count = [], 0, 0

@@ -205,10 +205,11 @@ def _bracketed(graph: Graph) -> list[Recipe]:
 def _few(cuts: Sequence[Cut]) -> list[Cut]:
     """One boundary per plateau of widths, the narrowest ones when there are still too many."""
     kept = [cuts[0]]
-    for cut, after in zip(cuts[1:-1], cuts[2:], strict=True):
-        if not (cut.width == kept[-1].width == after.width) and cut.width != kept[-1].width:
+    for cut in cuts[1:]:
+        if cut.width != kept[-1].width:
             kept.append(cut)
-    kept.append(cuts[-1])
+    if kept[-1] is not cuts[-1]:
+        kept[-1] = cuts[-1]
     while len(kept) > MOST_BOUNDARIES:
         widest = max(range(1, len(kept) - 1), key=lambda k: kept[k].width)
         del kept[widest]

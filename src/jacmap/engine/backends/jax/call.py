@@ -89,3 +89,8 @@ def first_alone(call: Call) -> bool:
 def rest_vary(call: Call) -> bool:
     """Affine when the first operand (a predicate) does not vary."""
     return not call.varying[0]
+
+
+def neither_mode(call: Call) -> tuple[bool, bool]:
+    """JAX has no derivative of the operation and raises."""
+    return False, False

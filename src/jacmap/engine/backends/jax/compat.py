@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.core
+import jax.extend.core
 
 Tracer = jax.core.Tracer
 
@@ -36,6 +38,27 @@ def sub_jaxpr(jaxpr: Any) -> tuple[Any, list[Any]]:
     if hasattr(jaxpr, "consts") and hasattr(jaxpr, "jaxpr"):
         return jaxpr.jaxpr, list(jaxpr.consts)
     return jaxpr, []
+
+
+def without_references(jaxpr: Any, consts: Sequence[Any]) -> tuple[Any, Sequence[Any]]:
+    """The same function with reads and writes of mutable arrays (`jax.new_ref`) written as ordinary operations."""
+    if not jaxpr.effects:
+        return jaxpr, consts
+    from jax._src.state.discharge import discharge_state  # no public name yet
+
+    pure = discharge_state(jax.extend.core.ClosedJaxpr(jaxpr, list(consts)))
+    return pure.jaxpr, pure.consts
+
+
+def sparse_definition(name: str) -> Callable[..., Any] | None:
+    """The plain JAX function behind a primitive of `jax.experimental.sparse`, None when it cannot be found."""
+    from jax.experimental import sparse
+
+    return getattr(getattr(sparse, name.split("_")[0], None), f"_{name}_impl", None)
+
+
+def is_reference(aval: Any) -> bool:
+    return type(aval).__name__ == "AbstractRef"
 
 
 def is_literal(atom: Any) -> bool:

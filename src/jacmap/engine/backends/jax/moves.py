@@ -34,10 +34,14 @@ def _broadcast_in_dim(call: Call, x: np.ndarray, *dynamic: np.ndarray) -> np.nda
 
 def _pad(call: Call, x: np.ndarray, fill: np.ndarray) -> np.ndarray:
     config = call.params["padding_config"]
-    dilated = np.full([max(0, n + max(0, n - 1) * i) for n, (_, _, i) in zip(x.shape, config, strict=True)], fill, x.dtype)
+    dilated = np.full(
+        [max(0, n + max(0, n - 1) * i) for n, (_, _, i) in zip(x.shape, config, strict=True)], fill, x.dtype
+    )
     dilated[tuple(slice(None, None, i + 1) for _, _, i in config)] = x
     grown = np.pad(dilated, [(max(lo, 0), max(hi, 0)) for lo, hi, _ in config], constant_values=fill)
-    return grown[tuple(slice(max(-lo, 0), n - max(-hi, 0)) for n, (lo, hi, _) in zip(grown.shape, config, strict=True))]
+    return grown[
+        tuple(slice(max(-lo, 0), n - max(-hi, 0)) for n, (lo, hi, _) in zip(grown.shape, config, strict=True))
+    ]
 
 
 def _split(call: Call, x: np.ndarray) -> list[np.ndarray]:
@@ -100,7 +104,9 @@ def scatter_rows(call: Call, indices: np.ndarray) -> np.ndarray:
         window_axes=numbers.update_window_dims,
         collapsed=collapsed,
         index_map=numbers.scatter_dims_to_operand_dims,
-        batching=tuple(zip(numbers.operand_batching_dims, numbers.scatter_indices_batching_dims, strict=True)),
+        batching=tuple(
+            zip(numbers.operand_batching_dims, numbers.scatter_indices_batching_dims, strict=True)
+        ),
         sizes=tuple(sizes),
         indices=indices,
         clip="CLIP" in _mode(call),
@@ -146,7 +152,11 @@ def _windows(
 def select(call: Call, which: np.ndarray, *cases: np.ndarray) -> np.ndarray:
     """`select_n`: entry by entry the case that `which` names (a scalar one names for all)."""
     which = np.broadcast_to(which, call.out).astype(np.int64)
-    return np.choose(which, cases) if len(cases) <= 32 else np.take_along_axis(np.stack(cases), which[None], 0)[0]
+    return (
+        np.choose(which, cases)
+        if len(cases) <= 32
+        else np.take_along_axis(np.stack(cases), which[None], 0)[0]
+    )
 
 
 # name → (how many data operands come first: None means all, the function on them).

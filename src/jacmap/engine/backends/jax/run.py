@@ -55,6 +55,15 @@ class Runner:
             return self.parts.whole(dropped), self.x
         return self.parts.segment(*between)
 
+    def largest_tangent(self, direction: Any) -> float:
+        """The largest entry of any tangent on the way, for one direction: what rounding errors scale with."""
+        assert self.parts is not None
+        tangents = jax.jit(jax.jvp, static_argnums=0)(
+            self.parts.everything, (self.x,), (jnp.asarray(direction, self.x.dtype),)
+        )[1]
+        finite = [np.abs(np.asarray(t)[np.isfinite(np.asarray(t))]).max(initial=0.0) for t in tangents]
+        return float(max(finite, default=0.0))
+
     def identity(self, size: int) -> Any:
         return jnp.eye(size, dtype=self.x.dtype)
 
@@ -100,6 +109,13 @@ class Parts:
             return ravel([_evaluate(self.graph.nodes, env, stopped)[v] for v in self.graph.outputs], x.dtype)
 
         return function
+
+    def everything(self, x: Any) -> list[Any]:
+        """All active values on the way from x to the outputs."""
+        shapes = [(a.shape, a.dtype) for a in self.inputs]
+        env = dict(self.fixed) | dict(zip(self.graph.inputs, split(x, shapes), strict=True))
+        values = _evaluate(self.graph.nodes, env)
+        return [values[v] for node in self.graph.active_nodes for v in node.outputs if self.graph.values[v].active]
 
     def segment(self, before: Cut, after: Cut) -> tuple[Flat, Any]:
         """The function from the values of one cut to those of a later one, and its point."""

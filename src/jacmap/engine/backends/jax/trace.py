@@ -13,13 +13,14 @@ from typing import Any
 import jax
 import numpy as np
 
+from ...._errors import TraceError
 from ...graph import Graph, Node, Place, Value
 from . import compat
 from .call import Call, Rule
 from .facts import Facts
 from .rules import lookup
 
-_INLINED = {"jit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr", "remat2": "jaxpr"}
+_INLINED = {"jit": "jaxpr", "closed_call": "call_jaxpr", "call": "call_jaxpr", "remat2": "jaxpr"}
 
 
 # What one counted operation costs in a batch of passes, relative to an entry moved through memory: contractions run
@@ -39,6 +40,7 @@ def graph_of(
     The other inputs are unknown at reading time, unless `given` holds their value by position (NaN: unknown entry).
     Constants that are tracers of an outer transformation are unknown, too.
     """
+    jaxpr, consts = compat.without_references(jaxpr, consts)
     return _Builder().build(jaxpr, consts, active, given or {})
 
 
@@ -106,6 +108,11 @@ class _Builder:
         key = _sharing_key(eqn, inputs)
         if key is not None and key in self.shared:
             return self.shared[key]
+        if any(compat.is_reference(atom.aval) for atom in (*eqn.invars, *eqn.outvars)):
+            raise TraceError(
+                f"cannot read {eqn.primitive.name!r}: it changes a mutable array made outside the function; "
+                "make the array inside (jax.new_ref) or pass and return plain arrays"
+            )
         rule = lookup(eqn.primitive.name)
         varying = any(self.values[v].varying for v in inputs)
         active = any(self.values[v].active for v in inputs) and rule.kind != "none"

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from ..call import Rule
-from . import control, elementwise, indexing, linalg, linear, movement, reductions
+from . import control, elementwise, indexing, linalg, linear, movement, reductions, sparse
 from .fallback import UNKNOWN
 
 RULES: dict[str, Rule] = {
@@ -17,6 +17,7 @@ RULES: dict[str, Rule] = {
     **linear.RULES,
     **linalg.RULES,
     **control.RULES,
+    **sparse.RULES,
 }
 
 

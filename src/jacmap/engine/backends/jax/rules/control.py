@@ -7,7 +7,8 @@ and input. Custom rules are analysed, never the primal bodies: what AD returns i
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -54,7 +55,14 @@ def summary(graph: Graph) -> Local:
     return local
 
 
-def _knowledge(call: Call, positions: Sequence[int]) -> dict[int, np.ndarray]:
+def named_summary(call: Call, jaxpr: Any, consts: Sequence[Any], given: Mapping[int, np.ndarray]) -> Local:
+    """`summary` of a body that takes the operation's own inputs in order."""
+    found = summary(body_graph(jaxpr, consts, list(call.active), given))
+    names = [i for i, a in enumerate(call.active) if a]
+    return {(k, names[j]): pattern for (k, j), pattern in found.items()}
+
+
+def knowledge(call: Call, positions: Sequence[int]) -> dict[int, np.ndarray]:
     """What is known of the inputs at `positions`, renumbered from 0."""
     found = {}
     for new, i in enumerate(positions):
@@ -67,55 +75,104 @@ def _knowledge(call: Call, positions: Sequence[int]) -> dict[int, np.ndarray]:
 # -- custom derivative rules -------------------------------------------------------------------------------------
 
 
-def _custom_jvp(call: Call) -> Local:
-    """The pattern of the rule's output tangents with respect to its input tangents."""
-    avals = [atom.aval for atom in call.eqn.invars]
-    which = [i for i, a in enumerate(call.active) if a]
+def _signature(call: Call) -> tuple[Any, ...]:
+    """What the traced rule of a call depends on; call sites that agree share one trace."""
+    return (
+        tuple((a.aval.shape, a.aval.dtype) for a in call.eqn.invars),
+        tuple(i for i, a in enumerate(call.active) if a),
+    )
+
+
+class _Traced:
+    """Traced custom rules by body. JAX keeps one body per function and shapes, so repeated calls share it."""
+
+    def __init__(self, trace: Callable[[Any, tuple[int, ...]], Any], size: int = 256):
+        self.trace, self.size = trace, size
+        self.found: OrderedDict[Any, tuple[Any, Any]] = OrderedDict()
+
+    def __call__(self, call: Call) -> Any:
+        body = call.params["call_jaxpr"]
+        avals, which = _signature(call)
+        key = (id(body), avals, which)
+        held = self.found.get(key)
+        if held is None:
+            held = self.found[key] = (
+                body,
+                self.trace(call.eqn, which),
+            )  # holding the body keeps its id its own
+            if len(self.found) > self.size:
+                self.found.popitem(last=False)
+        return held[1]
+
+
+def _jvp_rule(eqn: Any, which: tuple[int, ...]) -> Any:
+    """(primals, tangents of the inputs `which`) → output tangents."""
 
     def pushforward(primals: list[Any], tangents: list[Any]) -> list[Any]:
-        def primal(*moving: Any) -> list[Any]:
-            full = list(primals)
-            for i, value in zip(which, moving, strict=True):
-                full[i] = value
-            return compat.bind(call.eqn, full)
+        return jax.jvp(_moving(eqn, primals, which), [primals[i] for i in which], tangents)[1]
 
-        return jax.jvp(primal, [primals[i] for i in which], tangents)[1]
+    avals = [_struct(atom.aval) for atom in eqn.invars]
+    return jax.make_jaxpr(pushforward)(avals, [avals[i] for i in which])
 
-    rule = jax.make_jaxpr(pushforward)(
-        [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in avals],
-        [jax.ShapeDtypeStruct(avals[i].shape, avals[i].dtype) for i in which],
-    )
-    given = _knowledge(call, range(len(avals)))
-    active = [False] * len(avals) + [True] * len(which)
-    found = summary(body_graph(rule.jaxpr, rule.consts, active, given))
+
+def _vjp_rule(eqn: Any, which: tuple[int, ...]) -> Any:
+    """(primals, cotangents of the inexact outputs) → cotangents of the inputs `which`."""
+    carried = _inexact_outputs(eqn)
+
+    def pullback(primals: list[Any], cotangents: list[Any]) -> Any:
+        primal = _moving(eqn, primals, which)
+        _, pull = jax.vjp(lambda *moving: [primal(*moving)[k] for k in carried], *(primals[i] for i in which))
+        return pull(cotangents)
+
+    avals = [_struct(atom.aval) for atom in eqn.invars]
+    return jax.make_jaxpr(pullback)(avals, [_struct(eqn.outvars[k].aval) for k in carried])
+
+
+def _struct(aval: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(aval.shape, aval.dtype)
+
+
+def _moving(eqn: Any, primals: Sequence[Any], which: Sequence[int]) -> Callable[..., list[Any]]:
+    def primal(*moving: Any) -> list[Any]:
+        full = list(primals)
+        for i, value in zip(which, moving, strict=True):
+            full[i] = value
+        return compat.bind(eqn, full)
+
+    return primal
+
+
+def _inexact_outputs(eqn: Any) -> list[int]:
+    return [k for k, var in enumerate(eqn.outvars) if _inexact(var.aval)]
+
+
+_jvp_rules, _vjp_rules = _Traced(_jvp_rule), _Traced(_vjp_rule)
+
+
+def _rule_graph(call: Call, rule: Any) -> Graph:
+    """The rule as a function of its tangents or cotangents; the primals are unknown but for what is known of them."""
+    count = len(call.inputs)
+    active = [False] * count + [True] * (len(rule.in_avals) - count)
+    return body_graph(rule.jaxpr, rule.consts, active, knowledge(call, range(count)))
+
+
+def _custom_jvp(call: Call) -> Local:
+    """The pattern of the rule's output tangents with respect to its input tangents."""
+    which = [i for i, a in enumerate(call.active) if a]
+    found = summary(_rule_graph(call, _jvp_rules(call)))
     return {(k, which[j]): pattern for (k, j), pattern in found.items()}
 
 
 def _custom_vjp(call: Call) -> Local:
     """The transpose of the pattern of the rule's input cotangents with respect to its output cotangents."""
-    avals = [atom.aval for atom in call.eqn.invars]
-    outs = [var.aval for var in call.eqn.outvars]
-    which = [i for i, a in enumerate(call.active) if a]
-    carried = [k for k, a in enumerate(outs) if jax.numpy.issubdtype(a.dtype, np.inexact)]
-
-    def pullback(primals: list[Any], cotangents: list[Any]) -> Any:
-        def primal(*moving: Any) -> list[Any]:
-            full = list(primals)
-            for i, value in zip(which, moving, strict=True):
-                full[i] = value
-            results = compat.bind(call.eqn, full)
-            return [results[k] for k in carried]
-
-        return jax.vjp(primal, *(primals[i] for i in which))[1](cotangents)
-
-    rule = jax.make_jaxpr(pullback)(
-        [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in avals],
-        [jax.ShapeDtypeStruct(outs[k].shape, outs[k].dtype) for k in carried],
-    )
-    given = _knowledge(call, range(len(avals)))
-    active = [False] * len(avals) + [True] * len(carried)
-    found = summary(body_graph(rule.jaxpr, rule.consts, active, given))
+    which, carried = [i for i, a in enumerate(call.active) if a], _inexact_outputs(call.eqn)
+    found = summary(_rule_graph(call, _vjp_rules(call)))
     return {(carried[j], which[k]): pattern.T for (k, j), pattern in found.items()}
+
+
+def _custom_jvp_modes(call: Call) -> tuple[bool, bool]:
+    graph = _rule_graph(call, _jvp_rules(call))
+    return graph.forward, graph.reverse
 
 
 # -- branches ----------------------------------------------------------------------------------------------------
@@ -133,7 +190,7 @@ def _cond(call: Call) -> Local:
     local: Local = {}
     for branch in branches:
         jaxpr, consts = compat.sub_jaxpr(branch)
-        for (k, j), pattern in summary(body_graph(jaxpr, consts, active, _knowledge(call, positions))).items():
+        for (k, j), pattern in summary(body_graph(jaxpr, consts, active, knowledge(call, positions))).items():
             key = (k, names[j])
             local[key] = local[key] | pattern if key in local else pattern
     return local
@@ -145,10 +202,7 @@ def _cond_modes(call: Call) -> tuple[bool, bool]:
 
 
 def _cond_work(call: Call) -> float:
-    return max(
-        (body_graph(*compat.sub_jaxpr(b), [False] * (len(call.inputs) - 1)).work for b in call.params["branches"]),
-        default=0.0,
-    )
+    return max((_plain_work(*compat.sub_jaxpr(branch)) for branch in call.params["branches"]), default=0.0)
 
 
 # -- loops -------------------------------------------------------------------------------------------------------
@@ -161,7 +215,9 @@ class _Body:
         whole = jacobian_pattern(graph)
         carry, ys = whole.take(rows[0]), whole.take(rows[1])
         at = (0, *np.cumsum(widths).tolist())
-        self.carry_consts, self.carry_carry, self.carry_xs = (carry.columns(at[k], at[k + 1]) for k in range(3))
+        self.carry_consts, self.carry_carry, self.carry_xs = (
+            carry.columns(at[k], at[k + 1]) for k in range(3)
+        )
         self.ys_consts, self.ys_carry, self.ys_xs = (ys.columns(at[k], at[k + 1]) for k in range(3))
 
 
@@ -185,8 +241,13 @@ def _over_time(body: _Body, length: int, reverse: bool) -> dict[tuple[str, int],
         reached = [after(length - 1 - order[s]) @ body.carry_xs for s in range(length)]
         blocks["carry", 2] = stack([p.T for p in reached]).T
     blocks["ys", 1] = stack([body.ys_carry @ after(order[t]) for t in range(length)])
-    spread = [body.ys_consts | (body.ys_carry @ grown_power @ body.carry_consts) for grown_power in _growth(grown, length)]
-    blocks["ys", 0] = stack([spread[min(order[t], len(spread) - 1)] if order[t] else body.ys_consts for t in range(length)])
+    spread = [
+        body.ys_consts | (body.ys_carry @ grown_power @ body.carry_consts)
+        for grown_power in _growth(grown, length)
+    ]
+    blocks["ys", 0] = stack(
+        [spread[min(order[t], len(spread) - 1)] if order[t] else body.ys_consts for t in range(length)]
+    )
     if body.ys_xs.shape[1]:
         blocks["ys", 2] = _causal(body, after, length, len(powers), reverse)
     return blocks
@@ -196,7 +257,9 @@ def _causal(body: _Body, after: Any, length: int, settled: int, reverse: bool) -
     """ys × xs: block Toeplitz, one block per lag until the powers of the step have settled."""
 
     def lagged(first: int, last: int) -> csr_array:
-        band = np.tril(np.ones((length, length), bool), -first) & ~np.tril(np.ones((length, length), bool), -last - 1)
+        band = np.tril(np.ones((length, length), bool), -first) & ~np.tril(
+            np.ones((length, length), bool), -last - 1
+        )
         return csr_array(band.T if reverse else band)
 
     total = dependence.repeated(lagged(0, 0), body.ys_xs)
@@ -277,7 +340,7 @@ def _scan(call: Call) -> Local:
         call.active[i] or (n_consts <= i < n_consts + n_carry and _inexact(jaxpr.invars[i].aval))
         for i in range(len(call.inputs))
     ]
-    given = _knowledge(call, range(n_consts)) | _step_knowledge(call, n_consts + n_carry)
+    given = knowledge(call, range(n_consts)) | _step_knowledge(call, n_consts + n_carry)
     graph = body_graph(jaxpr, consts, active, given)
     layout = _Layout(call, jaxpr, active, n_consts, n_carry)
     body = _Body(graph, layout.rows, layout.widths)
@@ -292,7 +355,11 @@ def _unrolled(call: Call, jaxpr: Any, consts: Sequence[Any]) -> Local:
     n_consts, n_carry, length = p["num_consts"], p["num_carry"], p["length"]
 
     def run(*args: Any) -> list[Any]:
-        fixed, carry, xs = args[:n_consts], list(args[n_consts : n_consts + n_carry]), args[n_consts + n_carry :]
+        fixed, carry, xs = (
+            args[:n_consts],
+            list(args[n_consts : n_consts + n_carry]),
+            args[n_consts + n_carry :],
+        )
         collected: list[list[Any]] = []
         for t in reversed(range(length)) if p["reverse"] else range(length):
             results = jax.core.eval_jaxpr(jaxpr, consts, *fixed, *carry, *(x[t] for x in xs))
@@ -303,10 +370,7 @@ def _unrolled(call: Call, jaxpr: Any, consts: Sequence[Any]) -> Local:
         return [*carry, *(jax.numpy.stack(column) for column in zip(*collected, strict=True))]
 
     flat = jax.make_jaxpr(run)(*(jax.ShapeDtypeStruct(a.aval.shape, a.aval.dtype) for a in call.eqn.invars))
-    given = _knowledge(call, range(len(call.inputs)))
-    found = summary(body_graph(flat.jaxpr, flat.consts, list(call.active), given))
-    names = [i for i, a in enumerate(call.active) if a]
-    return {(k, names[j]): pattern for (k, j), pattern in found.items()}
+    return named_summary(call, flat.jaxpr, flat.consts, knowledge(call, range(len(call.inputs))))
 
 
 def _inexact(aval: Any) -> bool:
@@ -326,7 +390,9 @@ def _step_knowledge(call: Call, first: int) -> dict[int, np.ndarray]:
 class _Layout:
     """Sizes of a loop body's blocks, and how a block's pattern falls apart into operands again."""
 
-    def __init__(self, call: Call, jaxpr: Any, active: Sequence[bool], n_consts: int, n_carry: int, skip: int = 0):
+    def __init__(
+        self, call: Call, jaxpr: Any, active: Sequence[bool], n_consts: int, n_carry: int, skip: int = 0
+    ):
         self.call, self.n_carry, self.skip = call, n_carry, skip
         size = [math.prod(v.aval.shape) for v in jaxpr.invars]
         out = [math.prod(v.aval.shape) for v in jaxpr.outvars]
@@ -373,7 +439,9 @@ def _interleaved(sizes: Sequence[int], steps: int) -> list[np.ndarray]:
     per_step = [size // steps for size in sizes]
     total, found, offset = sum(per_step), [], 0
     for width in per_step:
-        at = np.arange(steps, dtype=np.int32)[:, None] * total + np.arange(offset, offset + width, dtype=np.int32)
+        at = np.arange(steps, dtype=np.int32)[:, None] * total + np.arange(
+            offset, offset + width, dtype=np.int32
+        )
         found.append(at.ravel())
         offset += width
     return found
@@ -384,8 +452,10 @@ def _while(call: Call) -> Local:
     skip, n_consts = p["cond_nconsts"], p["body_nconsts"]
     jaxpr, consts = compat.sub_jaxpr(p["body_jaxpr"])
     inner = range(skip, len(call.inputs))
-    active = [call.active[i] or (i >= skip + n_consts and _inexact(jaxpr.invars[i - skip].aval)) for i in inner]
-    graph = body_graph(jaxpr, consts, active, _knowledge(call, range(skip, skip + n_consts)))
+    active = [
+        call.active[i] or (i >= skip + n_consts and _inexact(jaxpr.invars[i - skip].aval)) for i in inner
+    ]
+    graph = body_graph(jaxpr, consts, active, knowledge(call, range(skip, skip + n_consts)))
     layout = _Layout(call, jaxpr, active, n_consts, len(call.outputs), skip)
     body = _Body(graph, layout.rows, layout.widths)
     reach = closure(body.carry_carry)
@@ -393,11 +463,16 @@ def _while(call: Call) -> Local:
 
 
 def _while_modes(call: Call) -> tuple[bool, bool]:
-    return True, False
+    jaxpr, consts = compat.sub_jaxpr(call.params["body_jaxpr"])
+    return _all_modes(jaxpr, consts)[0], False
 
 
 def _scan_modes(call: Call) -> tuple[bool, bool]:
     jaxpr, consts = compat.sub_jaxpr(call.params["jaxpr"])
+    return _all_modes(jaxpr, consts)
+
+
+def _all_modes(jaxpr: Any, consts: Sequence[Any]) -> tuple[bool, bool]:
     graph = body_graph(jaxpr, consts, [_inexact(v.aval) for v in jaxpr.invars])
     return graph.forward, graph.reverse
 
@@ -405,9 +480,13 @@ def _scan_modes(call: Call) -> tuple[bool, bool]:
 def _body_work(name: str, times: Any) -> Any:
     def work(call: Call) -> float:
         jaxpr, consts = compat.sub_jaxpr(call.params[name])
-        return float(times(call)) * body_graph(jaxpr, consts, [False] * len(jaxpr.invars)).work
+        return float(times(call)) * _plain_work(jaxpr, consts)
 
     return work
+
+
+def _plain_work(jaxpr: Any, consts: Sequence[Any]) -> float:
+    return body_graph(jaxpr, consts, [False] * len(jaxpr.invars)).work
 
 
 # -- implicit solves ---------------------------------------------------------------------------------------------
@@ -420,7 +499,7 @@ def _linear_solve(call: Call) -> Local:
     first_b = sum(lengths)
     jaxpr, consts = compat.sub_jaxpr(jaxprs.matvec)
     active = [*call.active[:n_consts], *(_inexact(v.aval) for v in jaxpr.invars[n_consts:])]
-    graph = body_graph(jaxpr, consts, active, _knowledge(call, range(n_consts)))
+    graph = body_graph(jaxpr, consts, active, knowledge(call, range(n_consts)))
     whole = jacobian_pattern(graph)
     names = [i for i in range(n_consts) if call.active[i]]
     widths = [dependence.size_of(call.inputs[i]) for i in names]
@@ -443,6 +522,10 @@ def _linear_solve(call: Call) -> Local:
     return local
 
 
+def _linear_solve_modes(call: Call) -> tuple[bool, bool]:
+    return True, call.params["jaxprs"].transpose_solve is not None
+
+
 def _linear_solve_is_affine(call: Call) -> bool:
     return not any(call.varying[: call.params["const_lengths"].matvec])
 
@@ -453,28 +536,36 @@ def _linear_solve_is_affine(call: Call) -> bool:
 def _wrapped(name: str) -> Any:
     def local(call: Call) -> Local:
         jaxpr, consts = compat.sub_jaxpr(call.params[name])
-        found = summary(body_graph(jaxpr, consts, list(call.active), _knowledge(call, range(len(call.inputs)))))
-        names = [i for i, a in enumerate(call.active) if a]
-        return {(k, names[j]): pattern for (k, j), pattern in found.items()}
+        return named_summary(call, jaxpr, consts, knowledge(call, range(len(call.inputs))))
 
     return local
 
 
-def _barrier(call: Call) -> Local:
-    return {(k, k): dependence.elementwise(s, s) for k, s in enumerate(call.outputs) if call.active[k]}
-
-
 RULES: dict[str, Rule] = {
-    "custom_jvp_call": Rule("custom rule", _custom_jvp, work=_body_work("call_jaxpr", lambda call: 1)),
+    "custom_jvp_call": Rule(
+        "custom rule", _custom_jvp, modes=_custom_jvp_modes, work=_body_work("call_jaxpr", lambda call: 1)
+    ),
     "custom_vjp_call": Rule(
-        "custom rule", _custom_vjp, modes=lambda call: (False, True), work=_body_work("call_jaxpr", lambda call: 1)
+        "custom rule",
+        _custom_vjp,
+        modes=lambda call: (False, True),
+        work=_body_work("call_jaxpr", lambda call: 1),
     ),
     "custom_vmap_call": Rule("call", _wrapped("call"), work=_body_work("call", lambda call: 1)),
     "composite": Rule("call", _wrapped("jaxpr"), work=_body_work("jaxpr", lambda call: 1)),
-    "optimization_barrier": Rule("elementwise", _barrier, affine=lambda call: True),
     "cond": Rule("branch", _cond, modes=_cond_modes, work=_cond_work),
-    "scan": Rule("loop", _scan, modes=_scan_modes, work=_body_work("jaxpr", lambda call: call.params["length"])),
+    "scan": Rule(
+        "loop", _scan, modes=_scan_modes, work=_body_work("jaxpr", lambda call: call.params["length"])
+    ),
     # How often a while loop runs is not known: ten times is a guess that only ranks candidates.
-    "while": Rule("loop", _while, modes=_while_modes, work=_body_work("body_jaxpr", lambda call: 10), exact=False),
-    "custom_linear_solve": Rule("implicit solve", _linear_solve, affine=_linear_solve_is_affine, exact=False),
+    "while": Rule(
+        "loop", _while, modes=_while_modes, work=_body_work("body_jaxpr", lambda call: 10), exact=False
+    ),
+    "custom_linear_solve": Rule(
+        "implicit solve",
+        _linear_solve,
+        affine=_linear_solve_is_affine,
+        modes=_linear_solve_modes,
+        exact=False,
+    ),
 }

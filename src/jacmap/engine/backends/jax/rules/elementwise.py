@@ -5,13 +5,20 @@ from __future__ import annotations
 import numpy as np
 
 from ....graph import Pattern, dependence
-from ..call import Call, Rule, always, first_alone, one_varying, rest_vary
+from ..call import Call, Rule, always, first_alone, neither_mode, one_varying, rest_vary
 
 
 def entrywise(call: Call) -> dict[tuple[int, int], Pattern]:
     return {
-        (0, i): dependence.elementwise(call.out, shape) for i, shape in enumerate(call.inputs) if call.active[i]
+        (0, i): dependence.elementwise(call.out, shape)
+        for i, shape in enumerate(call.inputs)
+        if call.active[i]
     }
+
+
+def one_to_one(call: Call) -> dict[tuple[int, int], Pattern]:
+    """Several arrays at once: output k is input k."""
+    return {(k, k): dependence.elementwise(s, s) for k, s in enumerate(call.outputs) if call.active[k]}
 
 
 def _masked(pattern: Pattern, keep: np.ndarray | None, call: Call) -> Pattern:
@@ -20,7 +27,13 @@ def _masked(pattern: Pattern, keep: np.ndarray | None, call: Call) -> Pattern:
         return pattern
     keep = np.broadcast_to(keep, call.out).ravel()
     rows = np.arange(keep.size, dtype=np.int32) if pattern.rows is None else pattern.rows
-    return Pattern(pattern.shape, np.where(keep, rows, np.int32(-1)), pattern.core, pattern.cols, inner=pattern.core_shape[0])
+    return Pattern(
+        pattern.shape,
+        np.where(keep, rows, np.int32(-1)),
+        pattern.core,
+        pattern.cols,
+        inner=pattern.core_shape[0],
+    )
 
 
 def _product(call: Call) -> dict[tuple[int, int], Pattern]:
@@ -54,13 +67,13 @@ def _power_is_affine(call: Call) -> bool:
 
 _NONLINEAR = """
 abs acos acosh asin asinh atan atan2 atanh bessel_i0e bessel_i1e cbrt clamp cos cosh digamma erf erf_inv erfc
-exp exp2 expm1 igamma igamma_grad_a igammac lgamma log log1p logistic max min nextafter polygamma pow
-regularized_incomplete_beta rem rsqrt sin sinh sqrt square tan tanh zeta random_gamma_grad
+exp exp2 expm1 igamma igammac lgamma log log1p logistic max min polygamma pow
+random_gamma regularized_incomplete_beta rem rsqrt sin sinh sqrt square tan tanh zeta
 """.split()
 
 _AFFINE = """
-add add_any sub neg real imag conj complex copy copy_p convert_element_type device_put name pvary sharding_constraint
-reduce_precision optimization_barrier_entry layout_constraint reshard
+add add_any sub neg real imag conj complex copy convert_element_type name sharding_constraint
+reduce_precision layout_constraint
 """.split()
 
 _NONE = """
@@ -91,6 +104,11 @@ RULES: dict[str, Rule] = {
     **{name: Rule("elementwise", entrywise, work=_work(name)) for name in _NONLINEAR},
     **{name: Rule("elementwise", entrywise, affine=always) for name in _AFFINE},
     **{name: Rule("none", _nothing) for name in _NONE},
+    **{
+        name: Rule("elementwise", one_to_one, affine=always)
+        for name in ("device_put", "optimization_barrier")
+    },
+    "nextafter": Rule("elementwise", entrywise, modes=neither_mode),
     "mul": Rule("elementwise", _product, affine=one_varying),
     "div": Rule("elementwise", _quotient, affine=first_alone),
     "integer_pow": Rule("elementwise", _integer_power, affine=_power_is_affine),

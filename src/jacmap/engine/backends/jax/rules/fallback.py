@@ -16,4 +16,9 @@ def every_pair(call: Call) -> dict[tuple[int, int], Pattern]:
     }
 
 
-UNKNOWN = Rule("unknown", every_pair, exact=False, note="no rule for this operation, every output taken to read every input")
+UNKNOWN = Rule(
+    "unknown",
+    every_pair,
+    exact=False,
+    note="no rule for this operation, every output taken to read every input",
+)

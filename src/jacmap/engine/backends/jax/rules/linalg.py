@@ -6,8 +6,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from ....graph import Pattern, dependence
-from ....graph.pattern import relation
-from ..call import Call, Rule, one_varying, rest_vary
+from ..call import Call, Rule, neither_mode, one_varying
 
 Local = dict[tuple[int, int], Pattern]
 
@@ -24,19 +23,27 @@ def _by_batch(call: Call) -> Local:
     }
 
 
-def _lower(call: Call) -> Local:
-    """Cholesky: L's strict upper part is zero; L[i, j] reads the leading block up to row i."""
-    shape = call.out
-    n, lead = shape[-1], len(shape) - 2
-    row, col = np.indices((n, n))
-    reads = (col <= row).ravel()[:, None] & (np.maximum(row, col).ravel()[None, :] <= row.ravel()[:, None])
-    if dependence.size_of(shape) * n * n > dependence.LARGEST_LOCAL:
-        return _by_batch(call)
-    batch = dependence.size_of(shape[:lead])
-    rows, cols = np.nonzero(reads)
-    shift = np.arange(batch)[:, None] * n * n
-    pairs = relation((rows + shift).ravel(), (cols + shift).ravel(), (batch * n * n, batch * n * n))
-    return {(0, 0): Pattern.from_csr(pairs)}
+def _cholesky(call: Call) -> Local:
+    """L[i, j] reads A[:i, :j], ends included: what is structurally nonzero in JAX's derivative rule.
+
+    Mathematically rows between j and i cancel; in floating point they leave rounding errors behind.
+    """
+    n, lead = call.out[-1], len(call.out) - 2
+    row, col = np.indices((n, n)).reshape(2, -1)
+    i, j = row[:, None], col[:, None]
+    reads = csr_array((j <= i) & (row <= i) & (col <= j))
+    return {(0, 0): _in_each(call, 0, list(range(lead + 2)), reads)}
+
+
+def _in_each(call: Call, i: int, axes: list[int], reads: csr_array) -> Pattern:
+    """`reads` (coordinates along the last of `axes` × one matrix of input i) in every element of the batch."""
+    lead = len(call.inputs[i]) - 2
+    batch = dependence.size_of(call.inputs[i][:lead])
+    if batch * reads.nnz > dependence.LARGEST_LOCAL:
+        return dependence.by_axes(call.out, range(lead), call.inputs[i], range(lead))
+    shape = (dependence.size_of(call.out), dependence.size_of(call.inputs[i]))
+    every = dependence.repeated(dependence.eye(batch), Pattern.from_csr(reads))
+    return Pattern(shape, dependence.group_numbers(call.out, axes), every.core, None)
 
 
 def _triangular_solve(call: Call) -> Local:
@@ -45,21 +52,27 @@ def _triangular_solve(call: Call) -> Local:
     a, b = call.inputs
     lead = len(b) - 2
     batch = list(range(lead))
+    flipped = bool(p["transpose_a"]) ^ (not p["left_side"])
     side = lead + 1 if p["left_side"] else lead  # the axis of b that is only carried along
     solved = lead if p["left_side"] else lead + 1
+    # Solved from the top for a lower triangle: entry i of X reads entries j ≤ i of b and rows j ≤ i of a.
+    n = b[solved]
+    lower = np.tril(np.ones((n, n), bool))
+    earlier = lower if p["lower"] ^ flipped else lower.T
     local = {}
     if call.active[1]:
-        # Row i of X reads rows j ≤ i of b for a lower triangle; the side and a transpose flip the order.
-        lower = p["lower"] ^ bool(p["transpose_a"]) ^ (not p["left_side"])
-        n = b[solved]
-        triangle = np.tril(np.ones((n, n), bool)) if lower else np.triu(np.ones((n, n), bool))
         paired = [(k, k) for k in (*batch, side)]
         if n * dependence.size_of(b) <= dependence.LARGEST_LOCAL:
-            local[0, 1] = dependence.windows(call.out, b, {solved: csr_array(triangle)}, paired)
+            local[0, 1] = dependence.windows(call.out, b, {solved: csr_array(earlier)}, paired)
         else:
             local[0, 1] = dependence.axis_coupling(b, [solved])
-    if call.active[0]:
+    if call.active[0] and n**3 > dependence.LARGEST_LOCAL:
         local[0, 0] = dependence.by_axes(call.out, batch, a, batch)
+    elif call.active[0]:
+        triangle = earlier & ~np.eye(n, dtype=bool) if p["unit_diagonal"] else earlier
+        reads = earlier[:, :, None] & triangle
+        reads = reads.transpose(0, 2, 1) if flipped else reads
+        local[0, 0] = _in_each(call, 0, [*batch, solved], csr_array(reads.reshape(n, n * n)))
     return local
 
 
@@ -90,12 +103,21 @@ def _fft_work(call: Call) -> float:
     return 5.0 * size * np.log2(max(2, size))
 
 
-_FACTORISATIONS = "lu lu_solve qr svd eig eigh schur hessenberg householder_product tridiagonal lu_pivots_to_permutation geqrf geqp3 ormqr".split()
+# JAX differentiates the first; the others are the raw pieces it builds them from, and it refuses their derivative.
+_FACTORISATIONS = "lu qr svd eig eigh".split()
+_PIECES = (
+    "schur hessenberg householder_product tridiagonal geqrf geqp3 ormqr cholesky_update symmetric_product"
+).split()
 
 RULES: dict[str, Rule] = {
     **{name: Rule("block full", _by_batch, work=_cubic, exact=False) for name in _FACTORISATIONS},
-    "cholesky": Rule("block full", _lower, work=_cubic),
-    "triangular_solve": Rule("block full", _triangular_solve, affine=rest_vary, work=_cubic, exact=False),
-    "tridiagonal_solve": Rule("block full", _tridiagonal_solve, affine=lambda call: not any(call.varying[:3])),
+    **{name: Rule("block full", _by_batch, work=_cubic, exact=False, modes=neither_mode) for name in _PIECES},
+    "cholesky": Rule("block full", _cholesky, work=_cubic, exact=False),
+    "triangular_solve": Rule(
+        "block full", _triangular_solve, affine=lambda call: not call.varying[0], work=_cubic
+    ),
+    "tridiagonal_solve": Rule(
+        "block full", _tridiagonal_solve, affine=lambda call: not any(call.varying[:3])
+    ),
     "fft": Rule("block full", _fft, affine=one_varying, work=_fft_work),
 }

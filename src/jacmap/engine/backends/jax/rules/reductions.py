@@ -32,8 +32,9 @@ def _cumulative(call: Call) -> Local:
 
 
 def _sort(call: Call) -> Local:
+    # The keys decide the order, but they move no derivative into the arrays that are carried along.
     axis = call.params["dimension"]
-    return _coupled(call, [axis])
+    return {(k, k): dependence.axis_coupling(s, [axis]) for k, s in enumerate(call.inputs) if call.active[k]}
 
 
 def _top_k(call: Call) -> Local:
@@ -50,15 +51,6 @@ def _approx_top_k(call: Call) -> Local:
     return {(0, 0): dependence.by_axes(call.out, kept, shape, kept)}
 
 
-def _coupled(call: Call, axes: list[int]) -> Local:
-    return {
-        (k, i): dependence.axis_coupling(call.inputs[i], axes)
-        for k in range(len(call.outputs))
-        for i in range(len(call.inputs))
-        if call.active[i]
-    }
-
-
 def _slides(call: Call, out: tuple[int, ...], inp: tuple[int, ...]) -> dict[int, csr_array]:
     p = call.params
     ones = (1,) * len(inp)
@@ -66,7 +58,13 @@ def _slides(call: Call, out: tuple[int, ...], inp: tuple[int, ...]) -> dict[int,
     dilation = p.get("window_dilation") or ones
     return {
         a: dependence.sliding(
-            out[a], inp[a], p["window_dimensions"][a], p["window_strides"][a], p["padding"][a][0], base[a], dilation[a]
+            out[a],
+            inp[a],
+            p["window_dimensions"][a],
+            p["window_strides"][a],
+            p["padding"][a][0],
+            base[a],
+            dilation[a],
         )
         for a in range(len(inp))
     }
