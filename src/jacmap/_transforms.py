@@ -44,6 +44,21 @@ class Entry:
     plan: Plan
     constant: np.ndarray | None = None
 
+    @functools.cached_property
+    def indices(self) -> jax.Array:
+        """(nse, 2) row-major indices of the wanted entries."""
+        read = self.plan.planned.entries()
+        with jax.ensure_compile_time_eval():
+            return jnp.asarray(np.stack([read.rows, read.cols], axis=1))
+
+    @functools.cached_property
+    def matrix_tree(self) -> Any:
+        """The tree of the BCOO answer: unflattening it skips the 0.1 ms of checks in BCOO's constructor."""
+        example = jax_sparse.BCOO(
+            (np.zeros(len(self.indices)), self.indices), shape=self.plan.shape, indices_sorted=True, unique_indices=True
+        )
+        return jax.tree_util.tree_structure(example)
+
 
 class Transform:
     """One question about the Jacobian of f, answered by a plan per signature; works under `jit`, `vmap` and `grad`."""
@@ -74,7 +89,7 @@ class Transform:
         Small functions take microseconds, so the common call must do nothing but look whether anything is due: a closure
         costs 0.2 µs where a method on an object costs 0.6 (`busy` is empty once the slow path is done with).
         """
-        busy, direct, slow = self._busy, self._direct, self.call
+        busy, direct, slow, finish = self._busy, self._direct, self.call, self._finisher()
 
         def planned(x: Any, /, *rest: Any, **kwargs: Any) -> Any:
             if not busy:
@@ -83,7 +98,7 @@ class Transform:
                 except (TypeError, TraceError):
                     return slow(x, *rest, **kwargs)  # Python values among the arguments, or an error to be told well
                 if not busy:
-                    return out
+                    return finish(out)
             return slow(x, *rest, **kwargs)
 
         functools.update_wrapper(planned, self.f, updated=())
@@ -98,11 +113,9 @@ class Transform:
         else:
             out = self._direct(*args, **kwargs)
         self._probe_now(args, kwargs)
-        if self.question.kind != "dense":
-            return self._finish(out, args, kwargs)
         if not static and self.mode != "measure" and not self._unprobed:
             self._busy.clear()
-        return out
+        return self._finisher()(out)
 
     def _has_static(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         """Are there Python values (ints, strings, …) beside the differentiated arguments?"""
@@ -132,7 +145,7 @@ class Transform:
             numbers = jnp.asarray(entry.constant)
         else:
             numbers = _answer(entry.plan, entry.plan.chosen, self.question, call, traced, moving, others)
-        out = self._shaped(numbers, traced)
+        out = self._shaped(numbers, entry, traced)
         return (out, call(moving, others)[2]) if self.has_aux else out
 
     # -- planning ------------------------------------------------------------------------------------------
@@ -259,12 +272,15 @@ class Transform:
             self._unprobed.append(entry)
 
     # -- the answer's form ---------------------------------------------------------------------------------
-    def _shaped(self, numbers: Any, traced: backend.Traced) -> Any:
+    def _shaped(self, numbers: Any, entry: Entry, traced: backend.Traced) -> Any:
         if self.question.kind == "dense":
             return self._blocks(numbers, traced)
         if self.question.kind == "trace":
             return numbers.sum()
-        return numbers
+        if self.question.kind == "diagonal":
+            size, read = min(entry.plan.shape), entry.plan.planned.entries()
+            return numbers if read.rows.size == size else jnp.zeros(size, numbers.dtype).at[read.rows].set(numbers)
+        return _Numbers(numbers, entry) if self.question.kind == "sparse" else numbers
 
     def _blocks(self, matrix: Any, traced: backend.Traced) -> Any:
         """The m×n matrix as a pytree of blocks out.shape + in.shape, laid out as jax.jacobian does."""
@@ -286,33 +302,42 @@ class Transform:
         tree = jax.tree_util.tree_unflatten(traced.in_tree, blocks)
         return tree if self.many else tree[0]
 
-    def _finish(self, out: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Attach what is known when planning (indices), outside the compiled part: it need not be copied per call."""
-        numbers, aux = out if self.has_aux else (out, None)
-        if self.question.kind in ("sparse", "diagonal"):
-            entry = self.entries[self._key(self._signature(args, kwargs))]
-            numbers = self._placed(numbers, entry)
-        return (numbers, aux) if self.has_aux else numbers
-
-    def _placed(self, numbers: Any, entry: Entry) -> Any:
-        m, n = entry.plan.shape
-        indices = _indices(entry)
-        if self.question.kind == "sparse":
-            return jax_sparse.BCOO((numbers, indices), shape=(m, n), indices_sorted=True, unique_indices=True)
-        if len(indices) == min(m, n):
-            return numbers
-        return jnp.zeros(min(m, n), numbers.dtype).at[indices[:, 0]].set(numbers)
+    def _finisher(self) -> Callable[[Any], Any]:
+        """What remains to be done outside the compiled part."""
+        if self.question.kind != "sparse":
+            return _as_is
+        return _matrix_and_aux if self.has_aux else _matrix
 
 
-def _indices(entry: Entry) -> Any:
-    """(nse, 2) row-major indices of the wanted entries, made once per plan."""
-    found = getattr(entry, "_indices", None)
-    if found is None:
-        read = entry.plan.planned.entries()
-        with jax.ensure_compile_time_eval():
-            found = jnp.asarray(np.stack([read.rows, read.cols], axis=1))
-        entry._indices = found  # type: ignore[attr-defined]
-    return found
+@jax.tree_util.register_pytree_node_class
+class _Numbers:
+    """The entries of a sparse answer on their way out of compiled code.
+
+    Their indices are known when planning; riding along as static data they are not copied at every call.
+    """
+
+    def __init__(self, data: Any, entry: Entry):
+        self.data, self.entry = data, entry
+
+    def tree_flatten(self) -> tuple[tuple[Any], Entry]:
+        return (self.data,), self.entry
+
+    @classmethod
+    def tree_unflatten(cls, entry: Entry, children: tuple[Any]) -> _Numbers:
+        return cls(children[0], entry)
+
+
+def _as_is(out: Any) -> Any:
+    return out
+
+
+def _matrix(out: _Numbers) -> jax_sparse.BCOO:
+    entry = out.entry
+    return jax.tree_util.tree_unflatten(entry.matrix_tree, (out.data, entry.indices))
+
+
+def _matrix_and_aux(out: tuple[_Numbers, Any]) -> tuple[jax_sparse.BCOO, Any]:
+    return _matrix(out[0]), out[1]
 
 
 def _answer(

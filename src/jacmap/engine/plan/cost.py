@@ -8,7 +8,7 @@ from __future__ import annotations
 from ..graph import Graph
 
 # Measured on small functions on two CPU cores: one more kernel costs about as much as this many entries.
-KERNEL = 2000.0
+KERNEL = 8000.0
 # A reverse pass stores and re-reads what a forward pass uses at once.
 REVERSE = 1.15
 # Placing an entry of a dense answer by index, against writing it in order.

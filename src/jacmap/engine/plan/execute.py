@@ -25,6 +25,7 @@ class Runner(Protocol):
     def pull(self, seeds: Any, chunk: int = 0, between: Any = None, dropped: Any = frozenset()) -> Any: ...
     def identity(self, size: int) -> Any: ...
     def one_hot(self, labels: np.ndarray, count: int) -> Any: ...
+    def pick(self, matrix: Any, rows: np.ndarray, cols: np.ndarray) -> Any: ...
     def take(self, flat: Any, index: np.ndarray) -> Any: ...
     def spread(self, flat: Any, index: np.ndarray, size: int) -> Any: ...
     def concatenate(self, parts: list[Any]) -> Any: ...
@@ -62,17 +63,19 @@ def _coloured(recipe: Coloured, read: Readout, run: Runner) -> Any:
     parts = []
     if colouring.forward:
         seeds = run.one_hot(colouring.column_colours, colouring.forward)
-        parts.append(run.push(seeds, recipe.chunk, dropped=recipe.dropped).reshape(-1))
+        # Pass after pass: each is as contiguous as f itself, which is faster than entries of all passes side by side.
+        parts.append(run.push(seeds, recipe.chunk, dropped=recipe.dropped).T)
     if colouring.reverse:
         seeds = run.one_hot(colouring.row_colours, colouring.reverse).T
-        parts.append(run.pull(seeds, recipe.chunk, dropped=recipe.dropped).reshape(-1))
+        parts.append(run.pull(seeds, recipe.chunk, dropped=recipe.dropped))
     if not parts:
         return run.take(run.identity(1).reshape(-1), np.zeros(0, np.int32))
-    flat = run.concatenate(parts)
     if read.layout is not None:
         shape, axes = read.layout
-        return flat.reshape(shape).transpose(axes).reshape(-1)
-    return run.take(flat, read.source)
+        return parts[0].reshape(shape).transpose(axes).reshape(-1)
+    if len(parts) == 1:
+        return run.pick(parts[0], *np.divmod(read.source, parts[0].shape[1]))
+    return run.take(run.concatenate([part.reshape(-1) for part in parts]), read.source)
 
 
 def _densified(recipe: Coloured, read: Readout, data: Any, run: Runner) -> Any:

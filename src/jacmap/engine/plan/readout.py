@@ -14,8 +14,8 @@ from .colouring import Colouring, entries
 class Readout:
     """Entry k of the answer, at (rows[k], cols[k]), stands at `source[k]` of the flat passes.
 
-    The flat passes are the forward result (m × forward, row-major) followed by the reverse result
-    (reverse × n, row-major). `layout`: when `source` is a mere transposition, (shape, axes) such that
+    The flat passes are the forward result (forward × m, one pass after the other) followed by the reverse result
+    (reverse × n). `layout`: when `source` is a mere transposition, (shape, axes) such that
     ``flat.reshape(shape).transpose(axes).ravel()`` is the answer; copying blocks is far cheaper than gathering.
     """
 
@@ -30,11 +30,12 @@ def readout(colouring: Colouring, wanted: csr_array) -> Readout:
     m, n = colouring.shape
     rows, cols, reverse, colour = entries(colouring, wanted)
     rows, cols, colour = rows.astype(np.int64), cols.astype(np.int64), colour.astype(np.int64)
-    source = np.where(reverse, m * colouring.forward + colour * n + cols, rows * max(colouring.forward, 1) + colour)
+    source = np.where(reverse, m * colouring.forward + colour * n + cols, colour * m + rows)
     small = np.int32 if m * colouring.forward + colouring.reverse * n < 2**31 else np.int64
     source = source.astype(small)
     size = m * colouring.forward + colouring.reverse * n
-    return Readout((m, n), rows.astype(np.int32), cols.astype(np.int32), source, transposition(source, size))
+    layout = transposition(source, size) if not (colouring.forward and colouring.reverse) else None
+    return Readout((m, n), rows.astype(np.int32), cols.astype(np.int32), source, layout)
 
 
 def transposition(source: np.ndarray, size: int) -> tuple[tuple[int, ...], tuple[int, ...]] | None:

@@ -14,6 +14,8 @@ from ...graph.cuts import Cut, nodes_between
 from . import compat
 
 Flat = Callable[[Any], Any]
+
+LARGEST_CONSTANT = 2**22  # entries of a constant put into compiled code
 Dropped = Collection[tuple[int, int]]
 
 
@@ -68,8 +70,23 @@ class Runner:
         return jnp.eye(size, dtype=self.x.dtype)
 
     def one_hot(self, labels: np.ndarray, count: int) -> Any:
+        if labels.size * count <= LARGEST_CONSTANT:
+            # As a constant XLA folds it into the tangents; made on the fly it would be made again for every entry read.
+            return jnp.asarray(labels[:, None] == np.arange(count), dtype=self.x.dtype)
         small = np.int8 if count < 127 else np.int32
         return (jnp.asarray(labels.astype(small))[:, None] == jnp.arange(count, dtype=small)).astype(self.x.dtype)
+
+    def pick(self, matrix: Any, rows: np.ndarray, cols: np.ndarray) -> Any:
+        # With two indices XLA fuses the gather with the passes and computes only the entries that are read; a flat index
+        # would have to be divided again for each.
+        return jax.lax.gather(
+            matrix,
+            jnp.asarray(np.stack([rows, cols], axis=1).astype(np.int32)),
+            jax.lax.GatherDimensionNumbers(offset_dims=(), collapsed_slice_dims=(0, 1), start_index_map=(0, 1)),
+            slice_sizes=(1, 1),
+            unique_indices=True,
+            mode=jax.lax.GatherScatterMode.PROMISE_IN_BOUNDS,
+        )
 
     def take(self, flat: Any, index: np.ndarray) -> Any:
         return flat.at[jnp.asarray(index)].get(mode="promise_in_bounds")

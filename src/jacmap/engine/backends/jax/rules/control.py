@@ -18,7 +18,7 @@ from scipy.sparse import csr_array
 from ....graph import Graph, Pattern, dependence, jacobian_pattern
 from ....graph.pattern import stack
 from .. import compat
-from ..call import Call, Rule
+from ..call import Call, Rule, neither_mode
 
 Local = dict[tuple[int, int], Pattern]
 
@@ -551,8 +551,12 @@ RULES: dict[str, Rule] = {
         modes=lambda call: (False, True),
         work=_body_work("call_jaxpr", lambda call: 1),
     ),
-    "custom_vmap_call": Rule("call", _wrapped("call"), work=_body_work("call", lambda call: 1)),
-    "composite": Rule("call", _wrapped("jaxpr"), work=_body_work("jaxpr", lambda call: 1)),
+    "custom_vmap_call": Rule(
+        "call", _wrapped("call"), modes=lambda call: (True, False), work=_body_work("call", lambda call: 1)
+    ),
+    "composite": Rule(
+        "call", _wrapped("jaxpr"), modes=neither_mode, work=_body_work("jaxpr", lambda call: 1)
+    ),
     "cond": Rule("branch", _cond, modes=_cond_modes, work=_cond_work),
     "scan": Rule(
         "loop", _scan, modes=_scan_modes, work=_body_work("jaxpr", lambda call: call.params["length"])

@@ -67,22 +67,29 @@ def _power_is_affine(call: Call) -> bool:
 
 _NONLINEAR = """
 abs acos acosh asin asinh atan atan2 atanh bessel_i0e bessel_i1e cbrt clamp cos cosh digamma erf erf_inv erfc
-exp exp2 expm1 igamma igammac lgamma log log1p logistic max min polygamma pow
-random_gamma regularized_incomplete_beta rem rsqrt sin sinh sqrt square tan tanh zeta
+exp exp2 expm1 igamma igammac lgamma log log1p logistic max min pow random_gamma rem rsqrt sin sinh sqrt square
+tan tanh
 """.split()
 
 _AFFINE = """
-add add_any sub neg real imag conj complex copy convert_element_type name sharding_constraint
-reduce_precision layout_constraint
+add add_any sub neg real imag conj complex copy convert_element_type name sharding_constraint reduce_precision
 """.split()
 
 _NONE = """
-and argmax argmin bitcast_convert_type ceil clz eq eq_to floor ge gt iota is_finite le le_to lt lt_to ne not or
-population_count random_bits random_fold_in random_seed random_split random_unwrap random_wrap reduce_and reduce_or
-reduce_xor rng_bit_generator rng_uniform round shift_left shift_right_arithmetic shift_right_logical sign
-stop_gradient threefry2x32 xor mulhi random_gamma_key debug_callback debug_print empty2 empty create_token after_all
-axis_index random_clone
+and argmax argmin bitcast_convert_type ceil clz debug_callback eq floor ge gt iota is_finite le lt mulhi ne not or
+population_count random_bits random_clone random_fold_in random_seed random_split random_unwrap random_wrap
+reduce_and reduce_or reduce_xor rng_bit_generator round shift_left shift_right_arithmetic shift_right_logical sign
+stop_gradient threefry2x32 xor
 """.split()
+
+# JAX differentiates these with respect to their last argument alone.
+_IN_THE_LAST = "polygamma regularized_incomplete_beta".split()
+
+
+def _last_mode(call: Call) -> tuple[bool, bool]:
+    supported = not any(call.active[:-1])
+    return supported, supported
+
 
 # Operations that cost far more than one multiplication per entry: rough counts, only their order matters.
 _COSTLY = {
@@ -102,13 +109,14 @@ def _nothing(call: Call) -> dict[tuple[int, int], Pattern]:
 
 RULES: dict[str, Rule] = {
     **{name: Rule("elementwise", entrywise, work=_work(name)) for name in _NONLINEAR},
+    **{name: Rule("elementwise", entrywise, work=_work(name), modes=_last_mode) for name in _IN_THE_LAST},
     **{name: Rule("elementwise", entrywise, affine=always) for name in _AFFINE},
     **{name: Rule("none", _nothing) for name in _NONE},
     **{
         name: Rule("elementwise", one_to_one, affine=always)
         for name in ("device_put", "optimization_barrier")
     },
-    "nextafter": Rule("elementwise", entrywise, modes=neither_mode),
+    **{name: Rule("elementwise", entrywise, modes=neither_mode) for name in ("nextafter", "zeta")},
     "mul": Rule("elementwise", _product, affine=one_varying),
     "div": Rule("elementwise", _quotient, affine=first_alone),
     "integer_pow": Rule("elementwise", _integer_power, affine=_power_is_affine),

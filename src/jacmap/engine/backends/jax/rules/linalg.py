@@ -105,9 +105,7 @@ def _fft_work(call: Call) -> float:
 
 # JAX differentiates the first; the others are the raw pieces it builds them from, and it refuses their derivative.
 _FACTORISATIONS = "lu qr svd eig eigh".split()
-_PIECES = (
-    "schur hessenberg householder_product tridiagonal geqrf geqp3 ormqr cholesky_update symmetric_product"
-).split()
+_PIECES = ("schur hessenberg householder_product tridiagonal ormqr cholesky_update symmetric_product").split()
 
 RULES: dict[str, Rule] = {
     **{name: Rule("block full", _by_batch, work=_cubic, exact=False) for name in _FACTORISATIONS},

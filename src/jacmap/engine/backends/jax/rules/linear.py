@@ -9,7 +9,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from ....graph import Pattern, dependence
-from ..call import Call, Rule, one_varying
+from ..call import Call, Rule, neither_mode, one_varying
 from .fallback import every_pair
 
 Local = dict[tuple[int, int], Pattern]
@@ -136,5 +136,7 @@ RULES: dict[str, Rule] = {
     "conv_general_dilated": Rule(
         "windowed contraction", _convolution, affine=one_varying, work=_convolution_work
     ),
-    "ragged_dot_general": Rule("contraction", every_pair, affine=one_varying, exact=False),
+    "ragged_dot_general": Rule(
+        "contraction", every_pair, affine=one_varying, exact=False, modes=neither_mode
+    ),
 }

@@ -31,8 +31,8 @@ def moved(call: Call) -> dict[tuple[int, int], Pattern]:
     return local
 
 
-_PLAIN = ["reshape", "squeeze", "expand_dims", "transpose", "rev", "slice", "broadcast_in_dim", "concatenate", "stack",
-          "unstack", "tile", "pad", "split"]  # fmt: skip
+_PLAIN = ["reshape", "squeeze", "transpose", "rev", "slice", "broadcast_in_dim", "concatenate", "stack",
+          "unstack", "tile", "split"]  # fmt: skip
 
 
 def _free(call: Call) -> float:
@@ -40,4 +40,8 @@ def _free(call: Call) -> float:
     return 0.1 * sum(dependence.size_of(shape) for shape in call.outputs)
 
 
-RULES: dict[str, Rule] = {name: Rule("gather", moved, affine=always, work=_free) for name in _PLAIN}
+RULES: dict[str, Rule] = {
+    **{name: Rule("gather", moved, affine=always, work=_free) for name in _PLAIN},
+    # JAX cannot transpose a pad whose fill alone carries a derivative.
+    "pad": Rule("gather", moved, affine=always, work=_free, modes=lambda call: (True, call.active[0])),
+}

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from ....graph import Pattern, dependence
-from ..call import Call, Rule, always
+from ..call import Call, Rule, always, neither_mode
 
 Local = dict[tuple[int, int], Pattern]
 
@@ -118,7 +118,7 @@ RULES: dict[str, Rule] = {
     "sort": Rule("axis coupling", _sort),
     "top_k": Rule("axis coupling", _top_k),
     "approx_top_k": Rule("axis coupling", _approx_top_k),
-    "reduce_window": Rule("window", _reduce_window, work=_window_work),
+    "reduce_window": Rule("window", _reduce_window, work=_window_work, exact=False, modes=neither_mode),
     "reduce_window_sum": Rule("window", _reduce_window, affine=always, work=_window_work),
     "reduce_window_max": Rule("window", _reduce_window, work=_window_work),
     "reduce_window_min": Rule("window", _reduce_window, work=_window_work),

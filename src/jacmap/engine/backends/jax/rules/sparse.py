@@ -26,10 +26,20 @@ def _through_definition(call: Call) -> dict[tuple[int, int], Pattern]:
 
 
 _NAMES = """
-bcoo_dot_general bcoo_dot_general_sampled bcoo_extract bcoo_fromdense bcoo_sort_indices bcoo_spdot_general
-bcoo_sum_duplicates bcoo_todense bcoo_transpose bcsr_dot_general bcsr_extract bcsr_fromdense bcsr_todense
+bcoo_dot_general bcoo_dot_general_sampled bcoo_fromdense bcoo_sort_indices bcoo_sum_duplicates bcoo_todense
+bcoo_transpose bcsr_dot_general bcsr_extract bcsr_fromdense bcsr_todense
 """.split()
 
 RULES: dict[str, Rule] = {
-    name: Rule("contraction", _through_definition, affine=one_varying, exact=False) for name in _NAMES
+    **{name: Rule("contraction", _through_definition, affine=one_varying, exact=False) for name in _NAMES},
+    "bcoo_spdot_general": Rule(
+        "contraction", _through_definition, affine=one_varying, exact=False, modes=lambda call: (True, False)
+    ),
+    "bcoo_extract": Rule(
+        "gather",
+        _through_definition,
+        affine=one_varying,
+        exact=False,
+        modes=lambda call: (True, bool(call.params["assume_unique"])),
+    ),
 }
