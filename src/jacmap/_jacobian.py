@@ -14,7 +14,7 @@ import numpy as np
 from ._arguments import check_inputs, positions
 from ._errors import ArgumentError
 from ._questions import as_question
-from ._transforms import Transform
+from ._transforms import Transform, dense_matrix
 from .engine.backends.jax import function as backend
 from .engine.graph import Pattern
 from .engine.graph.cuts import boundaries, name_of, rank_bound, useful_chain
@@ -107,7 +107,7 @@ class Jacobian:
     # -- answers -------------------------------------------------------------------------------------------
     def dense(self) -> jax.Array:
         """J as an array (m, n)."""
-        return self._whole(self._ask(Question("dense")))
+        return self._checked(dense_matrix(self._ask(Question("dense")), self._traced), "J")
 
     def sparse(self) -> Any:
         """J as a `BCOO` matrix (m, n)."""
@@ -199,18 +199,6 @@ class Jacobian:
     @cached_property
     def _pull(self) -> Callable[..., Any]:
         return jax.jit(lambda leaves, seeds: self._runner_at(leaves).pull(seeds))
-
-    def _whole(self, tree: Any) -> Any:
-        m, n = self.shape
-        leaves = jax.tree_util.tree_leaves(tree)
-        if len(leaves) == 1:
-            return self._checked(leaves[0].reshape(m, n), "J")
-        outs, ins = self._traced.outputs, self._traced.inputs
-        rows = []
-        for k, out in enumerate(outs):
-            blocks = leaves[k * len(ins) : (k + 1) * len(ins)]
-            rows.append(jnp.concatenate([b.reshape(int(np.prod(out.shape, dtype=int)), -1) for b in blocks], axis=1))
-        return self._checked(jnp.concatenate(rows), "J")
 
     @staticmethod
     def _index(index: int, size: int, name: str, what: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -31,27 +32,45 @@ def probe(
     """
     if isinstance(plan.chosen, Plain):
         return 0.0  # it is plain AD
+    truth = _Truth(call, traced, moving, others)
     m, n = plan.shape
-    run = backend.runner(call, traced, moving, others)
     matrix, whole_rows, whole_cols = _as_matrix(numbers, plan, question)
     rng = np.random.default_rng(0)
-    eps = float(jnp.finfo(run.x.dtype).eps)
-    graph = traced.graph
     worst: list[float] = []
-    if graph.forward and whole_rows.any():
+    if traced.graph.forward and whole_rows.any():
         v = rng.standard_normal(n)
-        true = np.asarray(jax.jit(lambda s: run.push(s))(jnp.asarray(v[:, None], run.x.dtype)))[:, 0]
-        compare = _Comparison(plan, traced, eps, lambda: run.largest_tangent(v))
-        worst.append(compare(matrix @ v, true, abs(matrix) @ abs(v), whole_rows, "row"))
+        compare = _Comparison(plan, traced, truth.eps, lambda: truth.largest_tangent(v))
+        worst.append(compare(matrix @ v, truth.push(v), abs(matrix) @ abs(v), whole_rows, "row"))
     elif whole_cols.any():
         u = rng.standard_normal(m)
-        true = np.asarray(jax.jit(lambda s: run.pull(s))(jnp.asarray(u[None, :])))[0]
-        compare = _Comparison(plan, traced, eps, lambda: 0.0)
-        worst.append(compare(matrix.T @ u, true, abs(matrix).T @ abs(u), whole_cols, "column"))
+        compare = _Comparison(plan, traced, truth.eps, lambda: 0.0)
+        worst.append(compare(matrix.T @ u, truth.pull(u), abs(matrix).T @ abs(u), whole_cols, "column"))
     elif plan.planned.wanted is not None and plan.planned.wanted.nnz:
-        worst.append(_sampled(matrix, run, graph.forward, rng, eps, plan, traced))
+        worst.append(_sampled(matrix, truth, rng, plan, traced))
     seen = [w for w in worst if not np.isnan(w)]
     return max(seen) if seen else None
+
+
+class _Truth:
+    """Plain AD at one point. The point is an argument of the compiled code: as a constant XLA would fold it."""
+
+    def __init__(self, call: backend.Call, traced: backend.Traced, moving: Any, others: Any):
+        self._leaves = [jnp.asarray(leaf) for leaf in moving], others
+        self._runner = functools.partial(backend.runner, call, traced)
+        self.forward = traced.graph.forward
+        self.dtype = jnp.result_type(*self._leaves[0])
+        self.eps = float(jnp.finfo(self.dtype).eps)
+        self._push = jax.jit(lambda leaves, v: self._runner(*leaves).push(v[:, None])[:, 0])
+        self._pull = jax.jit(lambda leaves, u: self._runner(*leaves).pull(u[None, :])[0])
+
+    def push(self, v: np.ndarray) -> np.ndarray:
+        return np.asarray(self._push(self._leaves, jnp.asarray(v, self.dtype)))
+
+    def pull(self, u: np.ndarray) -> np.ndarray:
+        return np.asarray(self._pull(self._leaves, jnp.asarray(u)))
+
+    def largest_tangent(self, v: np.ndarray) -> float:
+        return self._runner(*self._leaves).largest_tangent(v) if self.forward else 0.0
 
 
 def _as_matrix(numbers: Any, plan: Plan, question: Question) -> tuple[Any, np.ndarray, np.ndarray]:
@@ -92,34 +111,30 @@ class _Comparison:
         if error[worst] > allowed:
             raise StructureError(
                 f"the plan {self.plan.chosen.name!r} gives {ours[worst]:.6g} in {word} {worst} of a probe where plain AD "
-                f"gives {true[worst]:.6g}; suspected: {_suspect(self.traced, worst, word)}. No result is returned. "
+                f"gives {true[worst]:.6g}; suspected: {_suspect(self.traced)}. No result is returned. "
                 'Please report this with the function; jacmap.jacobian(f, plan="plain") answers meanwhile'
             )
         return float(error[worst])
 
 
-def _sampled(matrix: Any, run: Any, forward: bool, rng: Any, eps: float, plan: Plan, traced: backend.Traced) -> float:
+def _sampled(matrix: Any, truth: _Truth, rng: Any, plan: Plan, traced: backend.Traced) -> float:
     """A few wanted entries, each against its own column (row) of plain AD."""
     wanted = plan.planned.wanted
     assert wanted is not None
     m, n = plan.shape
     rows = np.repeat(np.arange(m), np.diff(wanted.indptr))
-    chosen = rng.choice(wanted.nnz, min(_SAMPLED, wanted.nnz), replace=False)
     worst = float("nan")
-    for k in chosen:
+    for k in rng.choice(wanted.nnz, min(_SAMPLED, wanted.nnz), replace=False):
         i, j = int(rows[k]), int(wanted.indices[k])
-        if forward:
-            column = np.asarray(jax.jit(lambda s: run.push(s))(jnp.zeros((n, 1), run.x.dtype).at[j].set(1)))[:, 0]
-        else:
-            column = np.asarray(jax.jit(lambda s: run.pull(s))(jnp.zeros((1, m)).at[0, i].set(1)))[0][j] * np.eye(1, m, i)[0]
-        where = np.arange(m) == i
-        compare = _Comparison(plan, traced, eps, lambda j=j: run.largest_tangent(np.eye(1, n, j)[0]) if forward else 0.0)
-        found = compare(np.where(where, matrix[i, j], 0.0), column, np.zeros(m), where, "row")
-        worst = np.nanmax([worst, found])
+        unit = np.eye(1, n, j)[0] if truth.forward else np.eye(1, m, i)[0]
+        true = truth.push(unit)[i] if truth.forward else truth.pull(unit)[j]
+        compare = _Comparison(plan, traced, truth.eps, functools.partial(truth.largest_tangent, np.eye(1, n, j)[0]))
+        found = compare(np.array([matrix[i, j]]), np.array([true]), np.zeros(1), np.ones(1, bool), f"entry {i}, {j}, place")
+        worst = float(np.nanmax([worst, found]))
     return worst
 
 
-def _suspect(traced: backend.Traced, index: int, word: str) -> str:
+def _suspect(traced: backend.Traced) -> str:
     """The operations whose rules are not a plain table row, or the last one before the output."""
     nodes = traced.graph.active_nodes
     odd = [node for node in nodes if node.note] or [

@@ -112,7 +112,7 @@ class Transform:
             out = self._general(args, kwargs)
         else:
             out = self._direct(*args, **kwargs)
-        self._probe_now(args, kwargs)
+        self._probe_now(args, kwargs, out)
         if not static and self.mode != "measure" and not self._unprobed:
             self._busy.clear()
         return self._finisher()(out)
@@ -206,7 +206,7 @@ class Transform:
         if isinstance(chosen, Constant):
             with jax.ensure_compile_time_eval():
                 point = [jnp.zeros(a.shape, a.dtype) for a in entry.traced.inputs]
-                run = jax.jit(lambda x: _answer(entry.plan, chosen.inner, self.question, call, entry.traced, x, []))
+                run = jax.jit(lambda x: _answer(entry.plan, chosen.inner, self.question, call, entry.traced, x, [], False))
                 entry.constant = np.asarray(run(point))
 
     def _measure(self, sig: backend.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -238,11 +238,13 @@ class Transform:
         if self.mode == "measure":
             self._measure(sig, args, kwargs)
         entry, _ = self._entry(sig, backend.on_leaves(self.f, sig, self.has_aux))
-        self._probe_now(args, kwargs)
+        self._probe_now(args, kwargs, None)
         return entry.plan
 
-    def _probe_now(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Check the plans that have not been checked against plain AD, if these values are concrete."""
+    def _probe_now(self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
+        """Check the plan, if it has not been, against plain AD, if these values are concrete; `out`: its answer there."""
+        if not self._unprobed:
+            return
         leaves = jax.tree_util.tree_leaves((args, kwargs))
         if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
             return
@@ -252,12 +254,10 @@ class Transform:
             return
         call = backend.on_leaves(self.f, sig, self.has_aux)
         moving, others = [leaves[p] for p in sig.moving], [leaves[p] for p in sig.others]
-        if entry.constant is not None:
-            numbers: Any = entry.constant
-        else:
-            numbers = jax.jit(functools.partial(_answer, entry.plan, entry.plan.chosen, self.question, call, entry.traced))(
-                moving, others
-            )
+        numbers = self._numbers(out, entry)
+        if numbers is None:
+            answer = functools.partial(_answer, entry.plan, entry.plan.chosen, self.question, call, entry.traced)
+            numbers = jax.jit(answer)(moving, others)
         try:
             entry.plan.probed = probe(numbers, entry.plan, self.question, call, entry.traced, moving, others)
         except ArithmeticError:
@@ -270,6 +270,19 @@ class Transform:
             self._unprobed.remove(entry)
         if entry.plan.probed is None:
             self._unprobed.append(entry)
+
+    def _numbers(self, out: Any, entry: Entry) -> Any:
+        """The recipe's raw output, from the answer where that holds it; None where it must be run."""
+        if entry.constant is not None:
+            return entry.constant
+        if out is None or self.question.kind == "trace":
+            return None
+        answer = out[0] if self.has_aux else out
+        if self.question.kind == "dense":
+            return dense_matrix(answer, entry.traced)
+        if self.question.kind == "diagonal":
+            return answer[entry.plan.planned.entries().rows]
+        return answer.data if isinstance(answer, _Numbers) else answer
 
     # -- the answer's form ---------------------------------------------------------------------------------
     def _shaped(self, numbers: Any, entry: Entry, traced: backend.Traced) -> Any:
@@ -309,6 +322,18 @@ class Transform:
         return _matrix_and_aux if self.has_aux else _matrix
 
 
+def dense_matrix(blocks: Any, traced: backend.Traced) -> Any:
+    """The m×n matrix of a pytree of blocks ``out.shape + in.shape``."""
+    leaves = jax.tree_util.tree_leaves(blocks)
+    width = len(traced.inputs)
+    rows = []
+    for k, out in enumerate(traced.outputs):
+        height = int(np.prod(out.shape, dtype=int))
+        rows.append([block.reshape(height, -1) for block in leaves[k * width : (k + 1) * width]])
+    stacked = [row[0] if width == 1 else jnp.concatenate(row, axis=1) for row in rows]
+    return stacked[0] if len(stacked) == 1 else jnp.concatenate(stacked)
+
+
 @jax.tree_util.register_pytree_node_class
 class _Numbers:
     """The entries of a sparse answer on their way out of compiled code.
@@ -341,9 +366,11 @@ def _matrix_and_aux(out: tuple[_Numbers, Any]) -> tuple[jax_sparse.BCOO, Any]:
 
 
 def _answer(
-    plan: Plan, recipe: Recipe, question: Question, call: backend.Call, traced: backend.Traced, moving: Any, others: Any
-) -> Any:
+    plan: Plan, recipe: Recipe, question: Question, call: backend.Call, traced: backend.Traced, moving: Any, others: Any,
+    foldable: bool = True,
+) -> Any:  # fmt: skip
     run = backend.runner(call, traced, moving, others)
+    run.foldable = foldable
     return execute(recipe, question, plan.planned.read_for(recipe), run)
 
 

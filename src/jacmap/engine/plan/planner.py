@@ -23,6 +23,8 @@ from .recipe import Bracketed, Coloured, Constant, Plain, Recipe
 CLEARLY = 0.8
 # Bracketing looks at this many boundaries at most (the narrowest are kept).
 MOST_BOUNDARIES = 40
+# How hard the colourings look for fewer colours; planning must stay cheap beside compiling.
+EFFORT = 0.3
 # Colouring a pattern with more entries than this is not tried: it has gone to its full form for want of memory.
 LARGEST_COLOURED = 2**26
 
@@ -119,12 +121,13 @@ def _coloured(
     found: list[Recipe] = []
     tried: list[Colouring] = []
     if forward:
-        tried.append(colour_columns(pattern, wanted))
-    if reverse:
-        tried.append(colour_rows(pattern, wanted))
+        tried.append(colour_columns(pattern, wanted, effort=EFFORT))
+    # A symmetric pattern has the same colourings on both sides, and forward passes are the cheaper ones.
+    if reverse and not (forward and wanted is pattern and _symmetric(pattern)):
+        tried.append(colour_rows(pattern, wanted, effort=EFFORT))
     lower = min((c.lower_bound for c in tried), default=0)
-    if forward and reverse and min(c.passes for c in tried) > 3:
-        both = colour_both(pattern, wanted)
+    if forward and reverse and min(c.passes for c in tried) > 3 and _has_dense_lines(pattern):
+        both = colour_both(pattern, wanted, effort=EFFORT)
         if both.side == "both" and both.passes < min(c.passes for c in tried):
             tried.append(both)
     for colouring in tried:
@@ -132,6 +135,21 @@ def _coloured(
     if not question.needs_all and min((c.passes for c in tried), default=0) > 1:
         found += _demanded(graph, question, wanted, forward, reverse)
     return found, lower
+
+
+def _symmetric(pattern: csr_array) -> bool:
+    if pattern.shape[0] != pattern.shape[1]:
+        return False
+    flipped = pattern.T.tocsr()
+    flipped.sort_indices()
+    return np.array_equal(flipped.indptr, pattern.indptr) and np.array_equal(flipped.indices, pattern.indices)
+
+
+def _has_dense_lines(pattern: csr_array) -> bool:
+    """Are there rows and columns far fuller than the rest? Only then do two sides need fewer passes than one."""
+    rows = np.diff(pattern.indptr)
+    cols = np.bincount(pattern.indices, minlength=pattern.shape[1])
+    return all(line.max(initial=0) > 2 * line.mean() + 1 for line in (rows, cols))
 
 
 def _recipe(graph: Graph, question: Question, colouring: Colouring, wanted: csr_array, dropped: frozenset) -> Coloured:  # type: ignore[type-arg]

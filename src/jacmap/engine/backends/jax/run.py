@@ -27,6 +27,7 @@ class Runner:
 
     def __init__(self, flat: Flat, x: Any, shape: tuple[int, int], parts: Parts | None = None):
         self.flat, self.x, self.shape, self.parts = flat, x, shape, parts
+        self.foldable = True  # False hides the seeds from XLA, which would fold all passes of an affine function
 
     def push(self, seeds: Any, chunk: int = 0, between: Any = None, dropped: Dropped = frozenset()) -> Any:
         function, x = self._function(between, dropped)
@@ -67,14 +68,17 @@ class Runner:
         return float(max(finite, default=0.0))
 
     def identity(self, size: int) -> Any:
-        return jnp.eye(size, dtype=self.x.dtype)
+        return self._seeds(jnp.eye(size, dtype=self.x.dtype))
 
     def one_hot(self, labels: np.ndarray, count: int) -> Any:
         if labels.size * count <= LARGEST_CONSTANT:
             # As a constant XLA folds it into the tangents; made on the fly it would be made again for every entry read.
-            return jnp.asarray(labels[:, None] == np.arange(count), dtype=self.x.dtype)
+            return self._seeds(jnp.asarray(labels[:, None] == np.arange(count), dtype=self.x.dtype))
         small = np.int8 if count < 127 else np.int32
-        return (jnp.asarray(labels.astype(small))[:, None] == jnp.arange(count, dtype=small)).astype(self.x.dtype)
+        return self._seeds((jnp.asarray(labels.astype(small))[:, None] == jnp.arange(count, dtype=small)).astype(self.x.dtype))
+
+    def _seeds(self, seeds: Any) -> Any:
+        return seeds if self.foldable else jax.lax.optimization_barrier(seeds)
 
     def pick(self, matrix: Any, rows: np.ndarray, cols: np.ndarray) -> Any:
         # With two indices XLA fuses the gather with the passes and computes only the entries that are read; a flat index
