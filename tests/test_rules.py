@@ -254,6 +254,8 @@ EXAMPLES = {
     "gt": [E(lambda x, y: (x > y).astype(jnp.float64), M, M)],
     "le": [E(lambda x, y: (x <= y).astype(jnp.float64), M, M)],
     "lt": [E(lambda x, y: (x < y).astype(jnp.float64), M, M)],
+    "lt_to": [E(lambda x: jnp.searchsorted(jnp.sort(x), x, method="sort").astype(jnp.float64), V)],
+    "platform_index": [E(lambda x: lax.platform_dependent(x, cpu=jnp.sin, default=jnp.cos), V)],
     "is_finite": [E(lambda x: jnp.isfinite(x).astype(jnp.float64), M)],
     "and": booleans(lambda b: b & b[::-1]),
     "or": booleans(lambda b: b | b[::-1]),

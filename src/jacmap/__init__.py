@@ -1,8 +1,8 @@
 """jacmap: what does a small change do? The Jacobian in whatever form is asked, at the lowest cost, explained."""
 
-from ._errors import ArgumentError, JacmapError, ModeError, NotFiniteError, StructureError, TraceError
+from ._errors import ArgumentError, JacmapError, ModeError, NotFiniteError, PlanFileError, StructureError, TraceError
 from ._jacobian import Jacobian, linearize
-from ._questions import diagonal, jacobian, jvp, plan, trace, vjp
+from ._questions import diagonal, jacobian, jvp, load_plan, plan, trace, vjp
 from .engine.graph.pattern import Pattern
 from .engine.graph.recognise import Structure
 from .engine.plan.plan import Plan
@@ -15,6 +15,7 @@ __all__ = [
     "NotFiniteError",
     "Pattern",
     "Plan",
+    "PlanFileError",
     "Structure",
     "StructureError",
     "TraceError",
@@ -22,6 +23,7 @@ __all__ = [
     "jacobian",
     "jvp",
     "linearize",
+    "load_plan",
     "plan",
     "trace",
     "vjp",

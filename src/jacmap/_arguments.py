@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import traceback
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -19,7 +22,7 @@ def positions(argnums: int | Sequence[int]) -> tuple[tuple[int, ...], bool]:
         raise ArgumentError(f"argnums: got {argnums!r}, expected an int or a tuple of ints")
     many = not isinstance(argnums, int)
     chosen = tuple(argnums) if isinstance(argnums, (tuple, list)) else (argnums,)
-    if not chosen or any(not isinstance(k, int) or k < 0 for k in chosen):
+    if not chosen or any(not isinstance(k, int) or isinstance(k, bool) or k < 0 for k in chosen):
         raise ArgumentError(f"argnums: got {argnums!r}, expected one or more argument positions, counted from 0")
     if len(set(chosen)) != len(chosen):
         raise ArgumentError(f"argnums: got {argnums!r}, expected each position once")
@@ -44,13 +47,15 @@ def check_inputs(args: tuple[Any, ...], argnums: tuple[int, ...], holomorphic: b
 
 def _check_leaf(leaf: Any, where: str, holomorphic: bool) -> int:
     try:
-        dtype, size = jnp.result_type(leaf), int(np.size(leaf)) if not hasattr(leaf, "size") else int(leaf.size)
-    except TypeError as error:
+        # A string would be taken for the name of a dtype.
+        dtype = None if isinstance(leaf, str) else jnp.result_type(leaf)
+    except TypeError:
+        dtype = None
+    if dtype is None:
         raise ArgumentError(
-            f"{where}: got {type(leaf).__name__} {str(leaf)[:40]!r}, expected an array of floats"
-        ) from error
-    if isinstance(leaf, (list, str)):
-        raise ArgumentError(f"{where}: got {type(leaf).__name__}, expected an array; convert it with jnp.asarray")
+            f"{where}: got {type(leaf).__name__} {str(leaf)[:40]!r}, expected an array of floats; "
+            "leave arguments that are no numbers out of argnums"
+        )
     if jnp.issubdtype(dtype, jnp.complexfloating) and not holomorphic:
         raise ArgumentError(
             f"{where}: got dtype {dtype}, expected real numbers; for a holomorphic function pass holomorphic=True"
@@ -62,7 +67,7 @@ def _check_leaf(leaf: Any, where: str, holomorphic: bool) -> int:
             f"{where}: got dtype {dtype}, expected floating-point numbers; convert with .astype(float), "
             "or leave the argument out of argnums"
         )
-    return size
+    return int(np.size(leaf))
 
 
 def check_outputs(outputs: Sequence[Any], sig: Any, holomorphic: bool, f: Callable[..., Any]) -> None:
@@ -109,14 +114,14 @@ def translated(f: Callable[..., Any]) -> Iterator[None]:
         raise
 
 
+# Whose lines say nothing to the user.
+_HIDDEN = tuple(str(Path(file).parent) + os.sep for file in (jax.__file__, np.__file__, __file__))
+
+
 def _user_line(error: BaseException) -> str:
-    frame = None
-    tb = error.__traceback__
-    while tb is not None:
-        name = tb.tb_frame.f_code.co_filename
-        if "/jax/" not in name and "/jacmap/" not in name and "jax/_src" not in name:
-            frame = tb
-        tb = tb.tb_next
-    if frame is None:
-        return ""
-    return f" ({frame.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{frame.tb_lineno})"
+    """" (file.py:12)" of the innermost line that is neither jacmap's nor a library's; empty when there is none."""
+    found = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        if not frame.f_code.co_filename.startswith(_HIDDEN):
+            found = f" ({os.path.basename(frame.f_code.co_filename)}:{line})"
+    return found

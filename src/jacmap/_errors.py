@@ -25,3 +25,7 @@ class StructureError(JacmapError, ArithmeticError):
 
 class NotFiniteError(JacmapError, ArithmeticError):
     """NaN or infinity where a finite number is needed."""
+
+
+class PlanFileError(JacmapError, ValueError):
+    """A saved plan does not belong to this function, or the file is damaged; the message says why."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import jax
@@ -76,6 +77,17 @@ def plan(
     asked = question if isinstance(question, Question) else as_question(question)
     mode = "measure" if measure else "model"
     return _transform(f, asked, argnums, False, False, memory, mode).plan(*args, **kwargs)
+
+
+def load_plan(
+    path: str | Path, f: Callable[..., Any], *args: Any, question: str = "sparse", argnums: int | Sequence[int] = 0, **kwargs: Any
+) -> Plan:
+    """The plan saved by ``plan.save(path)`` for this function and question, without colouring again.
+
+    The function is read anew and compared with the file, and the plan is probed at `args` like any other. Raises
+    `PlanFileError` when the file is damaged or belongs to another function, shape or question.
+    """
+    return Transform(f, as_question(question), argnums, stored=path).plan(*args, **kwargs)
 
 
 def as_question(name: str) -> Question:

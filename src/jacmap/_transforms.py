@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, cast
 
 import jax
@@ -19,6 +20,7 @@ from ._errors import ModeError, TraceError
 from ._memory import parse_memory
 from ._probe import probe
 from .engine.backends.jax import function as backend
+from .engine.plan import store
 from .engine.plan.execute import execute
 from .engine.plan.plan import Plan
 from .engine.plan.planner import Limits, make_plan
@@ -72,10 +74,11 @@ class Transform:
         holomorphic: bool = False,
         memory: str | float | None = None,
         plan: str = "model",
+        stored: str | Path | None = None,
     ):
         self.f, self.question, self.has_aux, self.holomorphic = f, question, has_aux, holomorphic
         self.argnums, self.many = positions(argnums)
-        self.memory, self.mode = parse_memory(memory), plan
+        self.memory, self.mode, self.stored = parse_memory(memory), plan, stored
         self.entries: dict[Any, Entry] = {}
         self._unprobed: list[Entry] = []
         self._busy: list[bool] = [True]  # empty once compiled code alone can answer
@@ -182,12 +185,14 @@ class Transform:
         real_inputs = all(np.issubdtype(a.dtype, np.floating) or a.dtype.kind == "V" for a in traced.inputs)
         complex_outputs = any(np.issubdtype(a.dtype, np.complexfloating) for a in traced.outputs)
         itemsize = max(a.dtype.itemsize for a in traced.inputs)
+        known = None if self.stored is None else store.load(self.stored, traced.graph, self.question.kind)
         planned = make_plan(
             traced.graph,
             self.question,
             Limits(self.memory, itemsize),
             constant=traced.constant,
             reverse_allowed=not (real_inputs and complex_outputs),
+            known=known,
         )
         if not planned.candidates:
             reasons = "; ".join(f"{name}: {why}" for name, why in planned.rejected)
@@ -195,7 +200,7 @@ class Transform:
         chosen = planned.candidates[0]
         if self.mode == "plain":
             chosen = next((c for c in planned.candidates if isinstance(c, Plain)), chosen)
-        plan = Plan(planned, chosen, traced.graph.shape, tuple(traced.graph.notes()), run=self.call)
+        plan = Plan(planned, chosen, traced.graph.shape, traced.graph, run=self.call)
         entry = Entry(traced, plan)
         self._settle(entry, call)
         return entry

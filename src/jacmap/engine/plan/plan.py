@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+from ..graph import Graph
 from ..graph.recognise import Structure, recognise
+from . import store
 from .planner import Planned
 from .recipe import Constant, Recipe
 
@@ -23,7 +26,7 @@ class Plan:
     planned: Planned
     chosen: Recipe
     shape: tuple[int, int]
-    notes: tuple[str, ...]
+    graph: Graph
     run: Callable[..., Any] | None = None
     probed: float | None = None
     measured: dict[str, float] = field(default_factory=dict)
@@ -37,6 +40,10 @@ class Plan:
     def structure(self) -> Structure:
         """The name of what was found: "banded (lower 1, upper 1)", ..."""
         return recognise(self.planned.pattern.tocsr())
+
+    def save(self, path: str | Path) -> Path:
+        """Write the pattern and the colouring to an `.npz` for `jacmap.load_plan`; atomic."""
+        return store.save(path, self.graph, self.question, self.planned.pattern, self.chosen)
 
     @property
     def question(self) -> str:
@@ -65,7 +72,7 @@ class Plan:
             "",
             *self._table(),
         ]
-        for note in self.notes:
+        for note in self.graph.notes():
             lines.append(f"  note: {note}")
         if self.probed is None:
             lines.append("  not probed yet: no concrete values have been seen")

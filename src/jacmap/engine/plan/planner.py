@@ -8,14 +8,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.sparse import csr_array
 
+from ..._errors import StructureError
 from ..graph import Graph, Pattern, jacobian_pattern
+from ..graph.propagate import LARGEST_PATTERN
 from ..graph.cuts import Cut, boundaries, nodes_between, rank_bound
 from . import cost
 from .bracket import best_bracket
 from .colouring import Colouring, colour_both, colour_columns, colour_rows
 from .demand import undemanded
 from .question import Question
-from .readout import Readout, readout
+from .readout import Readout, readout, shows
 from .recipe import Bracketed, Coloured, Constant, Plain, Recipe
 
 # A structured candidate replaces the plain one only when it promises at least this much: estimates are rough, and the
@@ -67,20 +69,34 @@ class Planned:
         return Readout(self.wanted.shape, rows, self.wanted.indices, nothing, None)
 
 
-def make_plan(graph: Graph, question: Question, limits: Limits, constant: bool, reverse_allowed: bool = True) -> Planned:
+def make_plan(
+    graph: Graph,
+    question: Question,
+    limits: Limits,
+    constant: bool,
+    reverse_allowed: bool = True,
+    known: tuple[Pattern, Colouring | None] | None = None,
+) -> Planned:
     """All candidates for a question, cheapest first.
 
     `constant`: nothing but x varies, so an affine function's Jacobian is known for good. `reverse_allowed`: False for
-    real inputs with complex outputs. Candidates whose AD mode an operation lacks are listed as rejected.
+    real inputs with complex outputs. `known`: a pattern and a colouring found earlier. Candidates whose AD mode an operation lacks are listed as rejected.
     """
-    pattern = jacobian_pattern(graph)
+    # Five bytes per stored entry (a bool and an int32): a pattern that would not fit goes to its full form.
+    stored = LARGEST_PATTERN if limits.memory is None else min(LARGEST_PATTERN, int(limits.memory // 5))
+    pattern = jacobian_pattern(graph, stored) if known is None else known[0]
     forward, reverse = graph.forward, graph.reverse and reverse_allowed
     rejected = [(f"plain {mode}", _lacking(graph, mode)) for mode, ok in (("forward", forward), ("reverse", reverse)) if not ok]
     found: list[Recipe] = list(_plain(graph, question, forward, reverse))
     wanted = None
     lower = 0
     plain_is_best = pattern.is_full or min(pattern.shape) <= 1 or pattern.nnz > LARGEST_COLOURED
-    if question.kind != "dense" or not plain_is_best:
+    if known is not None and known[1] is not None:
+        wanted = question.wanted(pattern.tocsr())
+        if not shows(known[1], pattern.tocsr(), wanted):
+            raise StructureError("the saved colouring does not show every entry; delete the file and plan anew")
+        found.append(_recipe(graph, question, known[1], wanted, frozenset()))
+    elif question.kind != "dense" or not plain_is_best:
         csr = pattern.tocsr()
         wanted = question.wanted(csr)
         if wanted.nnz <= LARGEST_COLOURED:
@@ -120,29 +136,24 @@ def _coloured(
 ) -> tuple[list[Recipe], int]:
     found: list[Recipe] = []
     tried: list[Colouring] = []
-    if forward:
-        tried.append(colour_columns(pattern, wanted, effort=EFFORT))
-    # A symmetric pattern has the same colourings on both sides, and forward passes are the cheaper ones.
-    if reverse and not (forward and wanted is pattern and _symmetric(pattern)):
-        tried.append(colour_rows(pattern, wanted, effort=EFFORT))
+    # The side with the lower bound that promises more goes first; the other one only if it could still win.
+    sides = [(int(np.diff(wanted.indptr).max(initial=0)), colour_columns)] if forward else []
+    if reverse:
+        sides.append((int(np.bincount(wanted.indices, minlength=1).max()), colour_rows))
+    for bound, colour in sorted(sides, key=lambda side: side[0]):
+        if not tried or bound < tried[0].passes:
+            tried.append(colour(pattern, wanted, effort=EFFORT))
     lower = min((c.lower_bound for c in tried), default=0)
     if forward and reverse and min(c.passes for c in tried) > 3 and _has_dense_lines(pattern):
         both = colour_both(pattern, wanted, effort=EFFORT)
         if both.side == "both" and both.passes < min(c.passes for c in tried):
             tried.append(both)
     for colouring in tried:
-        found.append(_recipe(graph, question, colouring, wanted, frozenset()))
+        if shows(colouring, pattern, wanted):
+            found.append(_recipe(graph, question, colouring, wanted, frozenset()))
     if not question.needs_all and min((c.passes for c in tried), default=0) > 1:
         found += _demanded(graph, question, wanted, forward, reverse)
     return found, lower
-
-
-def _symmetric(pattern: csr_array) -> bool:
-    if pattern.shape[0] != pattern.shape[1]:
-        return False
-    flipped = pattern.T.tocsr()
-    flipped.sort_indices()
-    return np.array_equal(flipped.indptr, pattern.indptr) and np.array_equal(flipped.indices, pattern.indices)
 
 
 def _has_dense_lines(pattern: csr_array) -> bool:
@@ -183,12 +194,9 @@ def _demanded(graph: Graph, question: Question, wanted: csr_array, forward: bool
     left = jacobian_pattern(graph, dropped=edges).tocsr()
     if (wanted.astype(np.int8) - wanted.multiply(left).astype(np.int8)).nnz:
         return []  # a wanted entry would be lost: keep to the undropped plans
-    found: list[Recipe] = []
-    if forward:
-        found.append(_recipe(graph, question, colour_columns(left, wanted), wanted, frozenset(dropped)))
-    if reverse:
-        found.append(_recipe(graph, question, colour_rows(left, wanted), wanted, frozenset(dropped)))
-    return found
+    tried = [colour_columns(left, wanted)] if forward else []
+    tried += [colour_rows(left, wanted)] if reverse else []
+    return [_recipe(graph, question, c, wanted, frozenset(dropped)) for c in tried if shows(c, left, wanted)]
 
 
 def _bracketed(graph: Graph) -> list[Recipe]:

@@ -64,3 +64,18 @@ def transposition(source: np.ndarray, size: int) -> tuple[tuple[int, ...], tuple
     axes = tuple(int(a) for a in np.argsort(order))
     found = np.arange(size).reshape(shape).transpose(axes).ravel()
     return (shape, axes) if np.array_equal(found, source) else None
+
+
+def shows(colouring: Colouring, pattern: csr_array, wanted: csr_array) -> bool:
+    """Is each wanted entry alone in its colour? Checked on every colouring before a plan may use it."""
+    m, n = colouring.shape
+    rows = np.repeat(np.arange(m, dtype=np.int64), np.diff(pattern.indptr))
+    read_row, read_col, reverse, colour = entries(colouring, wanted)
+    columns, by_row = colouring.column_colours[pattern.indices], colouring.row_colours[rows]
+    sums = rows * colouring.forward + columns  # where each entry of the pattern is added in a forward result
+    forward_sums = np.bincount(sums[columns >= 0], minlength=m * colouring.forward + 1)
+    sums = by_row * np.int64(n) + pattern.indices
+    reverse_sums = np.bincount(sums[by_row >= 0], minlength=colouring.reverse * n + 1)
+    read_forward = forward_sums[(read_row.astype(np.int64) * colouring.forward + colour)[~reverse]]
+    read_reverse = reverse_sums[(colour.astype(np.int64) * n + read_col)[reverse]]
+    return bool((read_forward == 1).all() and (read_reverse == 1).all())

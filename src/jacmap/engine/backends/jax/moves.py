@@ -32,6 +32,11 @@ def _broadcast_in_dim(call: Call, x: np.ndarray, *dynamic: np.ndarray) -> np.nda
     return np.broadcast_to(x.reshape(shape), call.out)
 
 
+def _tile(call: Call, x: np.ndarray) -> np.ndarray:
+    # NumPy's tile fails where a repeat of zero times meets several axes.
+    return np.tile(x, call.params["reps"]) if 0 not in call.out else np.zeros(call.out, x.dtype)
+
+
 def _pad(call: Call, x: np.ndarray, fill: np.ndarray) -> np.ndarray:
     config = call.params["padding_config"]
     dilated = np.full(
@@ -170,7 +175,7 @@ MOVES: dict[str, tuple[int | None, Move]] = {
     "concatenate": (None, lambda call, *xs: np.concatenate(xs, axis=call.params["dimension"])),
     "stack": (None, lambda call, *xs: np.stack(xs, axis=call.params["axis"])),
     "unstack": (1, lambda call, x: list(np.moveaxis(x, call.params["axis"], 0))),
-    "tile": (1, lambda call, x: np.tile(x, call.params["reps"])),
+    "tile": (1, _tile),
     "pad": (2, _pad),
     "split": (1, _split),
     "dynamic_slice": (1, _dynamic_slice),

@@ -76,8 +76,8 @@ add add_any sub neg real imag conj complex copy convert_element_type name shardi
 """.split()
 
 _NONE = """
-and argmax argmin bitcast_convert_type ceil clz debug_callback eq floor ge gt iota is_finite le lt mulhi ne not or
-population_count random_bits random_clone random_fold_in random_seed random_split random_unwrap random_wrap
+and argmax argmin bitcast_convert_type ceil clz debug_callback eq floor ge gt iota is_finite le lt lt_to mulhi ne not or
+platform_index population_count random_bits random_clone random_fold_in random_seed random_split random_unwrap random_wrap
 reduce_and reduce_or reduce_xor rng_bit_generator round shift_left shift_right_arithmetic shift_right_logical sign
 stop_gradient threefry2x32 xor
 """.split()
