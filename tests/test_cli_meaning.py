@@ -34,7 +34,7 @@ def said(matrix: np.ndarray | scipy.sparse.csr_array) -> str:
         ([[1.0, 0.0, 7.0], [0.0, 0.0, 0.0]], "Inputs that move nothing here: 1 of 3 (x[1])."),
         ([[1.0, 0.0, 7.0], [0.0, 0.0, 0.0]], "Outputs that do not move here: 1 of 2 (y[1])."),
         ([[3.0, 4.0], [0.0, 1.0]], "Outputs by sensitivity (row length): y[0] 5, y[1] 1."),
-        ([[1.0, np.nan], [np.inf, 1.0]], "2 of the entries of J are not finite (NaN or infinite), the first"),
+        ([[1.0, np.nan], [np.inf, 1.0]], "2 of the 4 entries of J are not finite (NaN or infinite), the first"),
         (np.ones((0, 3)), "J is empty"),
     ],
 )

@@ -1,6 +1,6 @@
 """jacmap: what does a small change do? The Jacobian in whatever form is asked, at the lowest cost, explained."""
 
-from ._errors import ArgumentError, JacmapError, ModeError, NotFiniteError, PlanFileError, StructureError, TraceError
+from ._errors import ArgumentError, JacmapError, ModeError, NotFiniteWarning, PlanFileError, StructureError, TraceError
 from ._jacobian import Jacobian, linearize
 from ._questions import diagonal, jacobian, jvp, load_plan, plan, trace, vjp
 from .engine.graph.pattern import Pattern
@@ -12,7 +12,7 @@ __all__ = [
     "Jacobian",
     "JacmapError",
     "ModeError",
-    "NotFiniteError",
+    "NotFiniteWarning",
     "Pattern",
     "Plan",
     "PlanFileError",

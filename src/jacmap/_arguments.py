@@ -110,7 +110,9 @@ def translated(f: Callable[..., Any]) -> Iterator[None]:
         ) from error
     except TypeError as error:
         if "not a valid JAX type" in str(error) or "JAX array type" in str(error):
-            raise ArgumentError(f"{name}: returned something that is not an array: {str(error).splitlines()[0]}") from error
+            raise ArgumentError(
+                f"{name}: returned something that is not an array: {str(error).splitlines()[0]}"
+            ) from error
         raise
 
 
@@ -119,7 +121,7 @@ _HIDDEN = tuple(str(Path(file).parent) + os.sep for file in (jax.__file__, np.__
 
 
 def _user_line(error: BaseException) -> str:
-    """" (file.py:12)" of the innermost line that is neither jacmap's nor a library's; empty when there is none."""
+    """ " (file.py:12)" of the innermost line that is neither jacmap's nor a library's; empty when there is none."""
     found = ""
     for frame, line in traceback.walk_tb(error.__traceback__):
         if not frame.f_code.co_filename.startswith(_HIDDEN):

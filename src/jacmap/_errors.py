@@ -23,8 +23,8 @@ class StructureError(JacmapError, ArithmeticError):
     """A plan's answer disagrees with plain AD. Never ignored: the plan is thrown away and no result returned."""
 
 
-class NotFiniteError(JacmapError, ArithmeticError):
-    """NaN or infinity where a finite number is needed."""
+class NotFiniteWarning(RuntimeWarning):
+    """The point or the Jacobian holds NaN or infinity; the message says where."""
 
 
 class PlanFileError(JacmapError, ValueError):

@@ -12,10 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from ._arguments import check_inputs, positions
-from ._errors import ArgumentError
+from ._errors import ArgumentError, ModeError, NotFiniteWarning
 from ._questions import as_question
 from ._transforms import Transform, dense_matrix
 from .engine.backends.jax import function as backend
+from .engine.backends.jax.run import Runner
 from .engine.graph import Pattern
 from .engine.graph.cuts import boundaries, name_of, rank_bound, useful_chain
 from .engine.graph.picture import braille, grid
@@ -24,19 +25,22 @@ from .engine.plan.plan import Plan
 from .engine.plan.question import Question
 
 
-class NotFiniteWarning(RuntimeWarning):
-    """The point or the Jacobian holds NaN or infinity."""
-
-
 class Jacobian:
     """J = ∂f/∂x at a point: m×n, all outputs (flattened) × all differentiated inputs.
 
-    Made by `linearize`. Products cost one pass each and form no matrix; the other questions are planned on first use and
-    the plans shared with every `at` other points of the same shapes.
+    Made by `linearize`. Products cost one pass each and form no matrix; the other questions are planned on first use,
+    and the plans are shared with `at` other points of the same shapes.
     """
 
-    def __init__(self, f: Callable[..., Any], args: tuple[Any, ...], argnums: int | Sequence[int] = 0,
-                 memory: str | float | None = None, name: str = "", transforms: dict[Question, Transform] | None = None):  # fmt: skip
+    def __init__(
+        self,
+        f: Callable[..., Any],
+        args: tuple[Any, ...],
+        argnums: int | Sequence[int] = 0,
+        memory: str | float | None = None,
+        name: str = "",
+        transforms: dict[Question, Transform] | None = None,
+    ):
         self.f, self.args, self.argnums, self.memory = f, args, argnums, memory
         self.name = name or getattr(f, "__name__", "f")
         self._positions = positions(argnums)[0]
@@ -88,10 +92,17 @@ class Jacobian:
 
     # -- products ------------------------------------------------------------------------------------------
     def __matmul__(self, v: Any) -> Any:
-        """J v (n,) → (m,), or J V (n, k) → (m, k): one JVP per column."""
+        """J v (n,) → (m,), or J V (n, k) → (m, k): one JVP per column. ModeError where forward mode is impossible."""
+        self._need("forward", self._traced.graph.forward)
         v = self._operand(v, self.shape[1], "v")
         pushed = self._push(self._leaves, v if v.ndim == 2 else v[:, None])
         return pushed if v.ndim == 2 else pushed[:, 0]
+
+    def _need(self, mode: str, possible: bool) -> None:
+        if not possible:
+            names = sorted({node.op for node in self._traced.graph.active_nodes if not getattr(node, mode)})
+            reason = ", ".join(names) or "complex outputs of real inputs"
+            raise ModeError(f"{self.name}: this product needs {mode} mode, which {reason} cannot run in")
 
     @property
     def T(self) -> Transposed:
@@ -99,7 +110,14 @@ class Jacobian:
         return Transposed(self)
 
     def _operand(self, v: Any, size: int, name: str) -> Any:
-        v = jnp.asarray(v)
+        try:
+            v = jnp.asarray(v)
+        except TypeError as error:
+            raise ArgumentError(f"{name}: got {type(v).__name__}, expected an array of shape ({size},)") from error
+        if jnp.iscomplexobj(v) and not jnp.iscomplexobj(self._runner.x):
+            raise ArgumentError(
+                f"{name}: got complex numbers for real inputs, expected real ones; use the parts one by one"
+            )
         if v.ndim not in (1, 2) or v.shape[0] != size:
             raise ArgumentError(f"{name}: got shape {v.shape}, expected ({size},) or ({size}, k)")
         return v
@@ -115,30 +133,46 @@ class Jacobian:
 
     def tree(self) -> Any:
         """J as a pytree of blocks ``out.shape + in.shape``, laid out as `jax.jacobian` does."""
-        return self._ask(Question("dense"))
+        blocks = self._ask(Question("dense"))
+        self._checked(dense_matrix(blocks, self._traced), "J")
+        return blocks
 
     def row(self, i: int) -> jax.Array:
         """Row i, (n,): the gradient of output i (flattened)."""
         i = self._index(i, self.shape[0], "i", "outputs")
-        return self.T @ jnp.zeros(self.shape[0], self._runner.x.dtype).at[i].set(1)
+        if self._traced.reverse:
+            return self._checked(self.T @ jnp.zeros(self.shape[0]).at[i].set(1), f"row {i}")
+        return self._line(Question("rows", rows=(i,)), 1, f"row {i}")
 
     def column(self, j: int) -> jax.Array:
         """Column j, (m,): everything that input j (flattened) does."""
         j = self._index(j, self.shape[1], "j", "inputs")
-        return self @ jnp.zeros(self.shape[1], self._runner.x.dtype).at[j].set(1)
+        if self._traced.graph.forward:
+            return self._checked(self @ jnp.zeros(self.shape[1]).at[j].set(1), f"column {j}")
+        return self._line(Question("columns", columns=(j,)), 0, f"column {j}")
+
+    def _line(self, question: Question, axis: int, what: str) -> jax.Array:
+        """A row or a column, zeros included, by the passes of the other AD mode: the natural one is not supported."""
+        numbers = self._ask(question)
+        read = self._transform(question).plan(*self.args).planned.entries()
+        at = (read.rows, read.cols)[axis]
+        return self._checked(jnp.zeros(self.shape[axis], numbers.dtype).at[at].set(numbers), what)
 
     def entries(self, rows: Sequence[int], columns: Sequence[int]) -> jax.Array:
         """The entries J[rows[k], columns[k]], (k,), with the fewest passes that show them."""
+        if len(rows) != len(columns):
+            raise ArgumentError(f"rows, columns: got {len(rows)} and {len(columns)} indices, expected as many of each")
         pairs = [
             (self._index(i, self.shape[0], "rows", "outputs"), self._index(j, self.shape[1], "columns", "inputs"))
             for i, j in zip(rows, columns, strict=True)
         ]
         question = Question("entries", tuple(i for i, _ in pairs), tuple(j for _, j in pairs))
         numbers = self._ask(question)
-        read = self._transforms[question].plan(*self.args).planned.entries()
+        read = self._transform(question).plan(*self.args).planned.entries()
         where = {(int(i), int(j)): k for k, (i, j) in enumerate(zip(read.rows, read.cols, strict=True))}
         padded = jnp.concatenate([jnp.asarray(numbers), jnp.zeros(1, numbers.dtype)])
-        return padded[jnp.asarray([where.get(pair, len(where)) for pair in pairs])]
+        at = np.array([where.get(pair, len(where)) for pair in pairs], dtype=int)
+        return self._checked(padded[at], "the entries asked")
 
     def diagonal(self) -> jax.Array:
         """The diagonal, (min(m, n),)."""
@@ -146,7 +180,7 @@ class Jacobian:
 
     def trace(self) -> jax.Array:
         """The sum of the diagonal: the divergence when f is a vector field."""
-        return self._ask(Question("trace"))
+        return self._checked(self._ask(Question("trace")), "the trace")
 
     def at(self, *args: Any) -> Jacobian:
         """The same function at another point, with the same plans: nothing is planned anew for the same shapes."""
@@ -185,10 +219,10 @@ class Jacobian:
         return [leaves[p] for p in self._signature.moving], [leaves[p] for p in self._signature.others]
 
     @cached_property
-    def _runner(self) -> backend.Runner:
+    def _runner(self) -> Runner:
         return self._runner_at(self._leaves)
 
-    def _runner_at(self, leaves: tuple[list[Any], list[Any]]) -> backend.Runner:
+    def _runner_at(self, leaves: tuple[list[Any], list[Any]]) -> Runner:
         call = backend.on_leaves(self.f, self._signature, False)
         return backend.runner(call, self._traced, *leaves)
 
@@ -203,7 +237,9 @@ class Jacobian:
     @staticmethod
     def _index(index: int, size: int, name: str, what: str) -> int:
         if not isinstance(index, (int, np.integer)) or not -size <= index < size:
-            raise ArgumentError(f"{name}: got {index!r}, expected an integer from 0 to {size - 1}, one of the {size} {what}")
+            raise ArgumentError(
+                f"{name}: got {index!r}, expected an integer from 0 to {size - 1}, one of the {size} {what}"
+            )
         return int(index) % size
 
     def _warn_of_point(self) -> None:
@@ -221,9 +257,9 @@ class Jacobian:
                 at = tuple(int(k) for k in np.argwhere(~finite)[0])
                 where = tuple(np.asarray(answer.indices)[at[0]].tolist()) if hasattr(answer, "indices") else at
                 warnings.warn(
-                    f"{what} holds {int((~finite).sum())} entries that are NaN or infinite, the first at {where}",
+                    f"{what} is not finite: {int((~finite).sum())} NaN or infinite, the first at {where}",
                     NotFiniteWarning,
-                    stacklevel=3,
+                    stacklevel=4,
                 )
         return answer
 
@@ -255,8 +291,9 @@ class Transposed:
         return self.T.shape[::-1]
 
     def __matmul__(self, u: Any) -> Any:
-        """Jᵀ u (m,) → (n,), or Jᵀ U (m, k) → (n, k): one VJP per column."""
+        """Jᵀ u (m,) → (n,), or Jᵀ U (m, k) → (n, k): one VJP per column. ModeError where reverse mode is impossible."""
         jacobian = self.T
+        jacobian._need("reverse", jacobian._traced.reverse)
         u = jacobian._operand(u, jacobian.shape[0], "u")
         pulled = jacobian._pull(jacobian._leaves, (u if u.ndim == 2 else u[:, None]).T).T
         return pulled if u.ndim == 2 else pulled[:, 0]
@@ -269,7 +306,7 @@ def _warn_of(array: np.ndarray, what: str) -> None:
         warnings.warn(
             f"{what}: got {array[at]} at index {at}, expected finite numbers; the Jacobian there may be meaningless",
             NotFiniteWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
 

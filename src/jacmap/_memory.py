@@ -15,7 +15,9 @@ def parse_memory(memory: str | float | None) -> float | None:
         return None
     if isinstance(memory, (int, float)) and not isinstance(memory, bool) and memory > 0:
         return float(memory)
-    match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([A-Za-z]*)\s*", memory, re.ASCII) if isinstance(memory, str) else None
+    match = (
+        re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([A-Za-z]*)\s*", memory, re.ASCII) if isinstance(memory, str) else None
+    )
     if match is None or match[2].upper() not in _UNITS or float(match[1]) <= 0:
         raise ArgumentError(f'memory: got {memory!r}, expected a size such as "2GB", "512MiB" or a number of bytes')
     return float(match[1]) * _UNITS[match[2].upper()]

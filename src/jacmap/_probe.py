@@ -110,8 +110,8 @@ class _Comparison:
         worst = int(np.argmax(error))
         if error[worst] > allowed:
             raise StructureError(
-                f"the plan {self.plan.chosen.name!r} gives {ours[worst]:.6g} in {word} {worst} of a probe where plain AD "
-                f"gives {true[worst]:.6g}; suspected: {_suspect(self.traced)}. No result is returned. "
+                f"the plan {self.plan.chosen.name!r} gives {ours[worst]:.6g} in {word} {worst} of a probe where plain "
+                f"AD gives {true[worst]:.6g}; suspected: {_suspect(self.traced)}. No result is returned. "
                 'Please report this with the function; jacmap.jacobian(f, plan="plain") answers meanwhile'
             )
         return float(error[worst])
@@ -129,7 +129,9 @@ def _sampled(matrix: Any, truth: _Truth, rng: Any, plan: Plan, traced: backend.T
         unit = np.eye(1, n, j)[0] if truth.forward else np.eye(1, m, i)[0]
         true = truth.push(unit)[i] if truth.forward else truth.pull(unit)[j]
         compare = _Comparison(plan, traced, truth.eps, functools.partial(truth.largest_tangent, np.eye(1, n, j)[0]))
-        found = compare(np.array([matrix[i, j]]), np.array([true]), np.zeros(1), np.ones(1, bool), f"entry {i}, {j}, place")
+        found = compare(
+            np.array([matrix[i, j]]), np.array([true]), np.zeros(1), np.ones(1, bool), f"entry {i}, {j}, place"
+        )
         worst = float(np.nanmax([worst, found]))
     return worst
 
@@ -140,5 +142,7 @@ def _suspect(traced: backend.Traced) -> str:
     odd = [node for node in nodes if node.note] or [
         node for node in nodes if node.op.startswith(("custom", "scan", "while", "cond"))
     ]
-    node = (odd or nodes or [None])[-1]
-    return "nothing (the graph is empty)" if node is None else f"{node.op} at {node.place}"
+    if not nodes:
+        return "nothing (no derivative flows through the graph)"
+    node = (odd or nodes)[-1]
+    return f"{node.op} at {node.place}"

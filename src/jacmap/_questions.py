@@ -40,12 +40,16 @@ def jacobian(
     return _transform(f, Question(form), argnums, has_aux, holomorphic, memory, plan).function()
 
 
-def diagonal(f: Callable[..., Any], argnums: int | Sequence[int] = 0, *, memory: str | float | None = None) -> PlannedFunction:
+def diagonal(
+    f: Callable[..., Any], argnums: int | Sequence[int] = 0, *, memory: str | float | None = None
+) -> PlannedFunction:
     """A function that computes the diagonal of f's Jacobian: shape (min(m, n),), entry k is ∂f_k/∂x_k (flattened)."""
     return _transform(f, Question("diagonal"), argnums, False, False, memory, "model").function()
 
 
-def trace(f: Callable[..., Any], argnums: int | Sequence[int] = 0, *, memory: str | float | None = None) -> PlannedFunction:
+def trace(
+    f: Callable[..., Any], argnums: int | Sequence[int] = 0, *, memory: str | float | None = None
+) -> PlannedFunction:
     """A function that computes the trace of f's Jacobian: the divergence of the vector field f."""
     return _transform(f, Question("trace"), argnums, False, False, memory, "model").function()
 
@@ -80,7 +84,12 @@ def plan(
 
 
 def load_plan(
-    path: str | Path, f: Callable[..., Any], *args: Any, question: str = "sparse", argnums: int | Sequence[int] = 0, **kwargs: Any
+    path: str | Path,
+    f: Callable[..., Any],
+    *args: Any,
+    question: str = "sparse",
+    argnums: int | Sequence[int] = 0,
+    **kwargs: Any,
 ) -> Plan:
     """The plan saved by ``plan.save(path)`` for this function and question, without colouring again.
 

@@ -57,7 +57,10 @@ class Entry:
     def matrix_tree(self) -> Any:
         """The tree of the BCOO answer: unflattening it skips the 0.1 ms of checks in BCOO's constructor."""
         example = jax_sparse.BCOO(
-            (np.zeros(len(self.indices)), self.indices), shape=self.plan.shape, indices_sorted=True, unique_indices=True
+            (jnp.zeros(len(self.indices)), self.indices),
+            shape=self.plan.shape,
+            indices_sorted=True,
+            unique_indices=True,
         )
         return jax.tree_util.tree_structure(example)
 
@@ -81,6 +84,8 @@ class Transform:
         self.memory, self.mode, self.stored = parse_memory(memory), plan, stored
         self.entries: dict[Any, Entry] = {}
         self._unprobed: list[Entry] = []
+        # Set once f has been seen to close over tracers of an outer transformation: compiled code would keep them.
+        self._inlined = False
         self._busy: list[bool] = [True]  # empty once compiled code alone can answer
         self._jits: dict[Any, Callable[..., Any]] = {}
         self._direct: Any = jax.jit(self._run_arrays)
@@ -89,8 +94,8 @@ class Transform:
     def function(self) -> PlannedFunction:
         """The transform as a plain function with a `plan` attribute.
 
-        Small functions take microseconds, so the common call must do nothing but look whether anything is due: a closure
-        costs 0.2 µs where a method on an object costs 0.6 (`busy` is empty once the slow path is done with).
+        Small functions take microseconds, so the common call must do nothing but look whether anything is due: a
+        closure costs 0.2 µs where a method on an object costs 0.6 (`busy` is empty once the slow path is done with).
         """
         busy, direct, slow, finish = self._busy, self._direct, self.call, self._finisher()
 
@@ -110,13 +115,16 @@ class Transform:
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
         """The answer at these arguments, after whatever is due: planning, measuring, the probe."""
+        check_inputs(args, self.argnums, self.holomorphic)
         static = self._has_static(args, kwargs)
-        if self.mode == "measure" or static:
+        if self._inlined:
+            out = self._run_arrays(*args, **kwargs)
+        elif self.mode == "measure" or static:
             out = self._general(args, kwargs)
         else:
             out = self._direct(*args, **kwargs)
         self._probe_now(args, kwargs, out)
-        if not static and self.mode != "measure" and not self._unprobed:
+        if not static and self.mode != "measure" and not self._unprobed and not self._inlined:
             self._busy.clear()
         return self._finisher()(out)
 
@@ -144,12 +152,26 @@ class Transform:
     def _run(self, sig: backend.Signature, moving: list[Any], others: list[Any]) -> Any:
         call = backend.on_leaves(self.f, sig, self.has_aux)
         entry, traced = self._entry(sig, call)
+        chosen = entry.plan.chosen
+        with translated(self.f):
+            if (
+                entry.constant is None
+                and self.question.kind == "dense"
+                and isinstance(chosen, Plain)
+                and not chosen.chunk
+            ):
+                blocks = backend.plain_blocks(call, traced, chosen.mode, self.holomorphic, moving, others)
+                out = self._as_tree(blocks, traced)
+            else:
+                out = self._shaped(self._numbers_at(entry, traced, call, moving, others), entry, traced)
+            return (out, call(moving, others)[2]) if self.has_aux else out
+
+    def _numbers_at(
+        self, entry: Entry, traced: backend.Traced, call: backend.Call, moving: list[Any], others: list[Any]
+    ) -> Any:
         if entry.constant is not None:
-            numbers = jnp.asarray(entry.constant)
-        else:
-            numbers = _answer(entry.plan, entry.plan.chosen, self.question, call, traced, moving, others)
-        out = self._shaped(numbers, entry, traced)
-        return (out, call(moving, others)[2]) if self.has_aux else out
+            return jnp.asarray(entry.constant)
+        return _answer(entry.plan, entry.plan.chosen, self.question, call, traced, moving, others)
 
     # -- planning ------------------------------------------------------------------------------------------
     def _signature(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> backend.Signature:
@@ -168,6 +190,7 @@ class Transform:
         if entry is not None and not entry.traced.closes_over_tracers:
             return entry, entry.traced
         traced = self._trace(call, sig)
+        self._inlined = self._inlined or traced.closes_over_tracers
         if entry is None:
             entry = self._make(sig, call, traced)
             self.entries[key] = entry
@@ -182,8 +205,6 @@ class Transform:
         return traced
 
     def _make(self, sig: backend.Signature, call: backend.Call, traced: backend.Traced) -> Entry:
-        real_inputs = all(np.issubdtype(a.dtype, np.floating) or a.dtype.kind == "V" for a in traced.inputs)
-        complex_outputs = any(np.issubdtype(a.dtype, np.complexfloating) for a in traced.outputs)
         itemsize = max(a.dtype.itemsize for a in traced.inputs)
         known = None if self.stored is None else store.load(self.stored, traced.graph, self.question.kind)
         planned = make_plan(
@@ -191,7 +212,7 @@ class Transform:
             self.question,
             Limits(self.memory, itemsize),
             constant=traced.constant,
-            reverse_allowed=not (real_inputs and complex_outputs),
+            reverse_allowed=traced.reverse,
             known=known,
         )
         if not planned.candidates:
@@ -211,7 +232,9 @@ class Transform:
         if isinstance(chosen, Constant):
             with jax.ensure_compile_time_eval():
                 point = [jnp.zeros(a.shape, a.dtype) for a in entry.traced.inputs]
-                run = jax.jit(lambda x: _answer(entry.plan, chosen.inner, self.question, call, entry.traced, x, [], False))
+                run = jax.jit(
+                    lambda x: _answer(entry.plan, chosen.inner, self.question, call, entry.traced, x, [], False)
+                )
                 entry.constant = np.asarray(run(point))
 
     def _measure(self, sig: backend.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -247,7 +270,7 @@ class Transform:
         return entry.plan
 
     def _probe_now(self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
-        """Check the plan, if it has not been, against plain AD, if these values are concrete; `out`: its answer there."""
+        """Check the plan against plain AD, if that is due and the values are concrete; `out`: its answer there."""
         if not self._unprobed:
             return
         leaves = jax.tree_util.tree_leaves((args, kwargs))
@@ -262,7 +285,8 @@ class Transform:
         numbers = self._numbers(out, entry)
         if numbers is None:
             answer = functools.partial(_answer, entry.plan, entry.plan.chosen, self.question, call, entry.traced)
-            numbers = jax.jit(answer)(moving, others)
+            with translated(self.f):
+                numbers = jax.jit(answer)(moving, others)
         try:
             entry.plan.probed = probe(numbers, entry.plan, self.question, call, entry.traced, moving, others)
         except ArithmeticError:
@@ -302,23 +326,33 @@ class Transform:
 
     def _blocks(self, matrix: Any, traced: backend.Traced) -> Any:
         """The m×n matrix as a pytree of blocks out.shape + in.shape, laid out as jax.jacobian does."""
+        whole = len(traced.outputs) == len(traced.inputs) == 1
         rows, row = [], 0
         for out in traced.outputs:
             height, blocks, col = int(np.prod(out.shape, dtype=int)), [], 0
             for inp in traced.inputs:
                 width = int(np.prod(inp.shape, dtype=int))
-                whole = len(traced.outputs) == len(traced.inputs) == 1
                 block = matrix if whole else matrix[row : row + height, col : col + width]
-                dtype = block.dtype if whole else jnp.result_type(out.dtype, inp.dtype)
-                blocks.append(block.reshape(out.shape + inp.shape).astype(dtype))
+                blocks.append(block.reshape(out.shape + inp.shape))
                 col += width
-            rows.append(self._input_tree(blocks, traced))
+            rows.append(blocks)
             row += height
-        return jax.tree_util.tree_unflatten(traced.out_tree, rows)
+        return self._as_tree(rows, traced)
 
-    def _input_tree(self, blocks: list[Any], traced: backend.Traced) -> Any:
-        tree = jax.tree_util.tree_unflatten(traced.in_tree, blocks)
-        return tree if self.many else tree[0]
+    def _as_tree(self, blocks: list[list[Any]], traced: backend.Traced) -> Any:
+        """blocks[output leaf][input leaf] as the pytree of outputs of pytrees of inputs.
+
+        A block's dtype is the wider of its output's and its input's, whichever AD mode computed it.
+        """
+        rows = []
+        for out, row in zip(traced.outputs, blocks, strict=True):
+            cast_row = [
+                block.astype(np.result_type(out.dtype, inp.dtype))
+                for inp, block in zip(traced.inputs, row, strict=True)
+            ]
+            tree = jax.tree_util.tree_unflatten(traced.in_tree, cast_row)
+            rows.append(tree if self.many else tree[0])
+        return jax.tree_util.tree_unflatten(traced.out_tree, rows)
 
     def _finisher(self) -> Callable[[Any], Any]:
         """What remains to be done outside the compiled part."""
@@ -371,9 +405,15 @@ def _matrix_and_aux(out: tuple[_Numbers, Any]) -> tuple[jax_sparse.BCOO, Any]:
 
 
 def _answer(
-    plan: Plan, recipe: Recipe, question: Question, call: backend.Call, traced: backend.Traced, moving: Any, others: Any,
+    plan: Plan,
+    recipe: Recipe,
+    question: Question,
+    call: backend.Call,
+    traced: backend.Traced,
+    moving: Any,
+    others: Any,
     foldable: bool = True,
-) -> Any:  # fmt: skip
+) -> Any:
     run = backend.runner(call, traced, moving, others)
     run.foldable = foldable
     return execute(recipe, question, plan.planned.read_for(recipe), run)

@@ -1,5 +1,6 @@
 """The command line, `jacmap explain TARGET --at POINT`. Each command reads its words, asks, and prints."""
 
+import warnings
 from typing import Annotated
 
 import jax
@@ -42,8 +43,13 @@ def explain(
         ),
     ],
     question: Annotated[
-        str, typer.Option(metavar="Q", help="what the plan is for: dense, sparse, diagonal, trace, ...")
-    ] = "dense",
+        str | None,
+        typer.Option(
+            metavar="Q",
+            help="what the plan is for: dense, sparse, diagonal or trace",
+            show_default="dense; sparse where that is too large",
+        ),
+    ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an error")] = False,
 ) -> None:
     """Print the value, the Jacobian or its picture, its structure, chain and plan, and what it means."""
@@ -53,9 +59,11 @@ def explain(
             # Typed decimals deserve double precision, and no code of the user's is there to be upset by it.
             jax.config.update("jax_enable_x64", True)
         arguments = point.load(at, aim)
-        with blaming(aim.function):
-            J = jm.linearize(aim.function, *arguments)
-            show.explanation(Console(), aim, arguments, J, J.explain(question))
+        moving = point.differentiated(arguments)
+        with blaming(aim.function), warnings.catch_warnings():
+            warnings.simplefilter("ignore", jm.NotFiniteWarning)  # what is not finite is printed, by name
+            J = jm.linearize(aim.function, *arguments, argnums=moving)
+            show.explanation(Console(), aim, arguments, moving, J, question)
 
 
 def main() -> None:

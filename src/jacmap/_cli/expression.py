@@ -77,6 +77,7 @@ def parse(text: str) -> Expression:
     variables = _in_order(list(names))
 
     def function(x: jax.Array) -> jax.Array:
+        x = jnp.asarray(x)  # NumPy's numbers warn where JAX's do not
         values = {name: x[position] for position, name in enumerate(variables)}
         return jnp.stack([jnp.asarray(_at(term, values), dtype=x.dtype) for term in terms])
 

@@ -1,6 +1,7 @@
 """What the entries of a point and of a value are called: x, y for an expression, x[3, 4] for an array."""
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from itertools import accumulate
 from math import prod
 from typing import Any
@@ -30,13 +31,14 @@ class Labels:
         return f"{name}[{', '.join(str(index) for index in np.unravel_index(within, shape))}]"
 
 
-def of_inputs(target: Target, arguments: tuple[Any, ...]) -> Labels:
+def of_inputs(target: Target, arguments: tuple[Any, ...], moving: Sequence[int]) -> Labels:
+    """The names of the entries of the arguments at the positions `moving`."""
     if target.variables is not None:
         return Labels([(name, ()) for name in target.variables])
     names = target.arguments
     if names is None or len(names) != len(arguments):
         names = ("x",) if len(arguments) == 1 else tuple(f"x{number}" for number in range(len(arguments)))
-    return Labels([leaf for name, tree in zip(names, arguments, strict=True) for leaf in _leaves(name, tree)])
+    return Labels([leaf for k in moving for leaf in _leaves(names[k], arguments[k])])
 
 
 def of_outputs(value: Any) -> Labels:

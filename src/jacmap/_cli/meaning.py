@@ -21,9 +21,10 @@ def sentences(matrix: Matrix, inputs: Labels, outputs: Labels) -> list[str]:
         return ["J is empty: there is no output, or no input, to speak of."]
     if (bad := _not_finite(matrix)) is not None:
         count, row, column = bad
+        said_of = f"{count} of the {matrix.shape[0] * matrix.shape[1]} entries of J {'is' if count == 1 else 'are'}"
         return [
-            f"{count} of the entries of J are not finite (NaN or infinite), the first at row {outputs[row]}, "
-            f"column {inputs[column]}: no further figures."
+            f"{said_of} not finite (NaN or infinite), the first at row {outputs[row]}, column {inputs[column]}: "
+            "no further figures."
         ]
     said = [*_influence(matrix, inputs), *_response(matrix, outputs)]
     if (smaller := min(matrix.shape)) > LARGEST_FACTORED:

@@ -6,6 +6,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from .errors import CliError, blame, nearest
@@ -31,6 +33,20 @@ def load(text: str, target: Target) -> tuple[Any, ...]:
     else:
         arguments = _from_numbers(text, target)
     return _fitting(arguments, target)
+
+
+def differentiated(arguments: tuple[Any, ...]) -> tuple[int, ...]:
+    """The positions of the arguments that hold nothing but floats: derivatives are taken by all of them."""
+    leaves = [[np.asarray(leaf).dtype for leaf in jax.tree.leaves(argument)] for argument in arguments]
+    chosen = tuple(k for k, found in enumerate(leaves) if found and all(_is_float(dtype) for dtype in found))
+    if not chosen:
+        came = ", ".join(sorted({str(dtype) for found in leaves for dtype in found})) or "nothing"
+        raise CliError(f"POINT holds {came}, expected floats: convert it with .astype(float)")
+    return chosen
+
+
+def _is_float(dtype: Any) -> bool:
+    return jnp.issubdtype(dtype, jnp.inexact)
 
 
 def _from_numbers(text: str, target: Target) -> tuple[Any, ...]:

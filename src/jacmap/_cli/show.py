@@ -1,5 +1,6 @@
 """What `jacmap explain` prints: value, matrix or picture, chain, plan, and what it all means."""
 
+import textwrap
 from typing import Any
 
 import jax
@@ -17,33 +18,37 @@ LARGEST_DENSE = 4_000_000  # entries of J that are held in full to say what it m
 LARGEST_SPARSE = 20_000_000
 
 
-def explanation(console: Console, target: Target, arguments: tuple[Any, ...], J: Any, plan: Any) -> None:
-    """Print what is known about `J`, the Jacobian of the target at the point, and the plan given."""
-    inputs, outputs = labels.of_inputs(target, arguments), labels.of_outputs(J.value)
-    if (len(outputs), len(inputs)) != tuple(J.shape):
-        outputs, inputs = (labels.Labels([(name, (size,))]) for name, size in zip("yx", J.shape, strict=True))
+def explanation(
+    console: Console, target: Target, arguments: tuple[Any, ...], moving: tuple[int, ...], J: Any, question: str | None
+) -> None:
+    """Print what is known about `J`, the Jacobian of the target by the arguments `moving`, and the question's plan."""
+    if question is None:
+        question = "dense" if J.shape[0] * J.shape[1] <= LARGEST_DENSE else "sparse"
+    plan = J.explain(question)
+    inputs, outputs = labels.of_inputs(target, arguments, moving), labels.of_outputs(J.value)
     _heading(console, target.name)
     if target.variables is not None:
         _line(console, f"Variables in order: {', '.join(target.variables)}")
     _line(console, f"Value: {_value(J.value)}")
-    for what, tree, names in (("point", arguments, inputs), ("value", J.value, outputs)):
+    point = tuple(arguments[k] for k in moving)
+    for what, tree, names in (("point", point, inputs), ("value", J.value, outputs)):
         if bad := _not_finite(tree, names):
             _line(console, f"Not finite in the {what}: {bad}")
 
-    _heading(console, f"Jacobian, {J.shape[0]}×{J.shape[1]} (outputs × inputs)")
+    _heading(console, f"Jacobian, {J.shape[0]}×{J.shape[1]} (outputs × inputs): {J.structure}")
     if max(J.shape) <= SMALL:
         console.print(_table(np.asarray(J.dense()), inputs, outputs))
-        _line(console, f"Structure: {J.structure}")
-    else:
-        _line(console, str(J))
+    elif picture := str(J).splitlines()[1:-1]:  # between the structure, shown above, and the plan, shown below
+        _line(console, "\n".join(picture))
     _chain(console, J.chain)
 
-    _heading(console, "Plan")
-    _line(console, str(plan))
+    title, *body = str(plan).splitlines()
+    _heading(console, title)
+    _line(console, "\n".join(body))
 
     _heading(console, "What it means")
     for sentence in _meaning(J, inputs, outputs):
-        _line(console, f"- {sentence}", soft_wrap=False)
+        _line(console, textwrap.fill(f"- {sentence}", console.width, subsequent_indent="  ", break_on_hyphens=False))
 
 
 def _heading(console: Console, text: str) -> None:
@@ -51,8 +56,8 @@ def _heading(console: Console, text: str) -> None:
     console.print(text, style="bold", markup=False, highlight=False, soft_wrap=True)
 
 
-def _line(console: Console, text: str, soft_wrap: bool = True) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=soft_wrap)
+def _line(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _value(value: Any) -> str:

@@ -145,7 +145,6 @@ def _narrowest(graph: Graph, nodes: list[Node], before: Cut, after: Cut) -> Cut 
 
 def _as_matrix(array: csr_array) -> Any:
 
-
     return csr_matrix(array)
 
 

@@ -157,12 +157,7 @@ class Pattern:
     @cached_property
     def is_full(self) -> bool:
         # Only the short form is asked for here, so that the test costs nothing on large sparse patterns.
-        if (
-            self.core_shape == (1, 1)
-            and self.core is None
-            and self.rows is not None
-            and self.cols is not None
-        ):
+        if self.core_shape == (1, 1) and self.core is None and self.rows is not None and self.cols is not None:
             return bool(self.rows.size and self.cols.size and self.rows.min() == 0 and self.cols.min() == 0)
         return False
 
@@ -334,15 +329,17 @@ def align_columns(parts: Sequence[Pattern]) -> tuple[list[csr_array], Index | No
     first = parts[0]
     if all(_same(p.cols, first.cols) and p.core_shape[1] == first.core_shape[1] for p in parts):
         return [p.matrix() for p in parts], first.cols
-    if all(p.cols is not None for p in parts):
-        stacked = np.stack([p.cols for p in parts])
-        names, label = np.unique(stacked, axis=1, return_inverse=True)
-        if names.shape[1] * 2 <= stacked.shape[1]:
-            cores = [p.matrix() @ _expansion(names[k], p.core_shape[1]) for k, p in enumerate(parts)]
+    maps = [p.cols for p in parts if p.cols is not None]
+    if len(maps) == len(parts):
+        label: np.ndarray = np.zeros(maps[0].size, np.int64)
+        for cols in maps:
+            width = np.int64(int(cols.max(initial=-1)) + 2)
+            _, first_at, label = np.unique(label * width + (cols + 1), return_index=True, return_inverse=True)
+        names = [cols[first_at] for cols in maps]
+        if first_at.size * 2 <= label.size:
+            cores = [p.matrix() @ _expansion(name, p.core_shape[1]) for p, name in zip(parts, names, strict=True)]
             return cores, _index(label)
-    return [
-        p.matrix() if p.cols is None else p.matrix() @ _expansion(p.cols, p.core_shape[1]) for p in parts
-    ], None
+    return [p.matrix() if p.cols is None else p.matrix() @ _expansion(p.cols, p.core_shape[1]) for p in parts], None
 
 
 def stack(parts: Sequence[Pattern]) -> Pattern:
@@ -352,11 +349,9 @@ def stack(parts: Sequence[Pattern]) -> Pattern:
     if not solid:
         return Pattern.empty(shape)
     first = solid[0]
-    if all(
-        p.core is first.core and p.core_shape == first.core_shape and _same(p.cols, first.cols) for p in solid
-    ):
-        rows = [_constant(-1, p.shape[0]) if p.is_empty else _row_map(p) for p in parts]
-        return Pattern(shape, np.concatenate(rows), first.core, first.cols, inner=first.core_shape[0])
+    if all(p.core is first.core and p.core_shape == first.core_shape and _same(p.cols, first.cols) for p in solid):
+        pieces = [_constant(-1, p.shape[0]) if p.is_empty else _row_map(p) for p in parts]
+        return Pattern(shape, np.concatenate(pieces), first.core, first.cols, inner=first.core_shape[0])
     cores, cols = align_columns(solid)
     maps, offset, count = [], 0, 0
     for p in parts:

@@ -57,8 +57,8 @@ def best_bracket(
 ) -> tuple[float, Tree] | None:
     """The cheapest tree from the first boundary to the last, and its cost.
 
-    `work[i]`: one pass through segment i → i+1; `forward[i]`, `reverse[i]`: may that segment run in that mode? None when
-    no order is possible.
+    `work[i]`: one pass through segment i → i+1; `forward[i]`, `reverse[i]`: may that segment run in that mode? None
+    when no order is possible.
     """
     count = len(widths)
     total = [0.0]

@@ -60,8 +60,8 @@ class Plan:
         m, n = self.shape
         if isinstance(self.chosen, Constant):
             return "constant: no pass at all, f is affine"
-        plain = {f"{n} JVPs", f"{m} VJPs"} - {self.chosen.passes}
-        instead = f" (instead of {n} JVPs or {m} VJPs)" if len(plain) == 2 else ""
+        plain = [recipe.passes for recipe in (Recipe(name="", forward=n), Recipe(name="", reverse=m))]
+        instead = "" if self.chosen.passes in plain else f" (instead of {' or '.join(plain)})"
         return f"{self.chosen.name}: {self.chosen.passes}{instead}"
 
     def __str__(self) -> str:
@@ -80,9 +80,14 @@ class Plan:
             lines.append(f"  probed against plain AD: relative difference {self.probed:.1e}")
         return "\n".join(lines)
 
+    def _verdict(self, recipe: Recipe) -> str:
+        if self.measured:
+            ours, theirs = self.measured.get(self.chosen.name), self.measured.get(recipe.name)
+            return f"{theirs / ours:.3g}× the chosen one" if ours and theirs else "not measured"
+        return f"{recipe.cost / self.chosen.cost:.3g}× the chosen one" if self.chosen.cost else ""
+
     def _table(self) -> list[str]:
         head = ("candidate", "passes", "cost", "memory", "verdict")
-        best = self.chosen.cost or 1.0
         rows = [head]
         for recipe in self.planned.candidates:
             chosen = recipe is self.chosen
@@ -90,9 +95,7 @@ class Plan:
                 price = f"{self.measured[recipe.name] * 1e3:.3g} ms"
             else:
                 price = "0" if isinstance(recipe, Constant) else _short(recipe.cost)
-            verdict = "chosen" if chosen else f"{recipe.cost / best:.3g}× the chosen one" if self.chosen.cost else ""
-            if isinstance(recipe, Constant):
-                verdict = "chosen" if chosen else ""
+            verdict = "chosen" if chosen else self._verdict(recipe)
             memory = _bytes(recipe.memory) + (f" ({recipe.chunk} seeds at a time)" if recipe.chunk else "")
             detail = f"; {recipe.note}" if recipe.note else ""
             rows.append((recipe.name, recipe.passes, price, memory, verdict + detail))

@@ -10,8 +10,8 @@ from scipy.sparse import csr_array
 
 from ..._errors import StructureError
 from ..graph import Graph, Pattern, jacobian_pattern
-from ..graph.propagate import LARGEST_PATTERN
 from ..graph.cuts import Cut, boundaries, nodes_between, rank_bound
+from ..graph.propagate import LARGEST_PATTERN
 from . import cost
 from .bracket import best_bracket
 from .colouring import Colouring, colour_both, colour_columns, colour_rows
@@ -80,13 +80,16 @@ def make_plan(
     """All candidates for a question, cheapest first.
 
     `constant`: nothing but x varies, so an affine function's Jacobian is known for good. `reverse_allowed`: False for
-    real inputs with complex outputs. `known`: a pattern and a colouring found earlier. Candidates whose AD mode an operation lacks are listed as rejected.
+    real inputs with complex outputs. `known`: a pattern and a colouring found earlier. Candidates whose AD mode an
+    operation lacks are listed as rejected.
     """
     # Five bytes per stored entry (a bool and an int32): a pattern that would not fit goes to its full form.
     stored = LARGEST_PATTERN if limits.memory is None else min(LARGEST_PATTERN, int(limits.memory // 5))
     pattern = jacobian_pattern(graph, stored) if known is None else known[0]
     forward, reverse = graph.forward, graph.reverse and reverse_allowed
-    rejected = [(f"plain {mode}", _lacking(graph, mode)) for mode, ok in (("forward", forward), ("reverse", reverse)) if not ok]
+    rejected = [
+        (f"plain {mode}", _lacking(graph, mode)) for mode, ok in (("forward", forward), ("reverse", reverse)) if not ok
+    ]
     found: list[Recipe] = list(_plain(graph, question, forward, reverse))
     wanted = None
     lower = 0
@@ -109,7 +112,9 @@ def make_plan(
     found = [_chunked(recipe, graph, limits) for recipe in found]
     found = _ranked(found)
     if constant and graph.is_affine and (pattern.nnz if question.kind != "dense" else np.prod(pattern.shape)) <= 2**22:
-        found.insert(0, Constant(name="constant", inner=found[0], note="f is affine: J is computed once, when the plan is built"))
+        found.insert(
+            0, Constant(name="constant", inner=found[0], note="f is affine: J is computed once, when the plan is built")
+        )
     return Planned(question, tuple(found), pattern, wanted, {}, tuple(rejected), lower)
 
 
@@ -140,6 +145,8 @@ def _coloured(
     sides = [(int(np.diff(wanted.indptr).max(initial=0)), colour_columns)] if forward else []
     if reverse:
         sides.append((int(np.bincount(wanted.indices, minlength=1).max()), colour_rows))
+    if wanted.nnz == 0:
+        sides = sides[:1]
     for bound, colour in sorted(sides, key=lambda side: side[0]):
         if not tried or bound < tried[0].passes:
             tried.append(colour(pattern, wanted, effort=EFFORT))
@@ -163,8 +170,12 @@ def _has_dense_lines(pattern: csr_array) -> bool:
     return all(line.max(initial=0) > 2 * line.mean() + 1 for line in (rows, cols))
 
 
-def _recipe(graph: Graph, question: Question, colouring: Colouring, wanted: csr_array, dropped: frozenset) -> Coloured:  # type: ignore[type-arg]
+def _recipe(
+    graph: Graph, question: Question, colouring: Colouring, wanted: csr_array, dropped: frozenset[tuple[int, int]]
+) -> Coloured:
     names = {"columns": "column colouring", "rows": "row colouring", "both": "two-sided colouring"}
+    if colouring.passes == 0:
+        return Coloured(name="all zero", cost=0.0, note="no entry can be nonzero", colouring=colouring)
     dense = question.kind == "dense"
     estimate = cost.coloured(graph, colouring.forward, colouring.reverse, wanted.nnz, dense, moved=False)
     note = colouring.order + (f"; at least {colouring.lower_bound}" if colouring.lower_bound else "")
@@ -247,9 +258,12 @@ def _chunked(recipe: Recipe, graph: Graph, limits: Limits) -> Recipe:
     per_seed = cost.seed_bytes(graph, limits.itemsize)
     seeds = max(recipe.forward, recipe.reverse, 1)
     chunk = 0
+    note = recipe.note
     if limits.memory is not None and seeds * per_seed > limits.memory:
         chunk = max(1, int(limits.memory // per_seed))
-    return replace(recipe, chunk=chunk, memory=per_seed * (chunk or seeds))
+        if per_seed > limits.memory:
+            note += "; one seed at a time is all that can be done, and it needs more than the memory given"
+    return replace(recipe, chunk=chunk, memory=per_seed * (chunk or seeds), note=note.lstrip("; "))
 
 
 def _ranked(found: list[Recipe]) -> list[Recipe]:

@@ -23,7 +23,9 @@ class Recipe:
 
     @property
     def passes(self) -> str:
-        parts = [f"{n} {word}{'s' if n != 1 else ''}" for n, word in ((self.forward, "JVP"), (self.reverse, "VJP")) if n]
+        parts = [
+            f"{n} {word}{'s' if n != 1 else ''}" for n, word in ((self.forward, "JVP"), (self.reverse, "VJP")) if n
+        ]
         return " + ".join(parts) or "none"
 
     def with_chunk(self, chunk: int) -> Any:

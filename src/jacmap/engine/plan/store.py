@@ -28,8 +28,8 @@ def fingerprint(graph: Graph) -> str:
     def add(text: str) -> None:
         digest.update(text.encode())
 
-    for v in graph.values:
-        add(f"{v.shape}{v.varying}{v.active};")
+    for value in graph.values:
+        add(f"{value.shape}{value.varying}{value.active};")
     for node in graph.nodes:
         # Functions among the parameters print their address, which is another one in every process.
         params = re.sub(r"0x[0-9a-f]+", "", str(getattr(node.payload, "params", "")))
@@ -87,10 +87,14 @@ def load(path: str | Path, graph: Graph, question: str) -> tuple[Pattern, Colour
         raise PlanFileError(f"{path}: not a plan file ({error})") from error
     missing = {"format", "fingerprint", "question", "shape", "indptr", "indices"} - set(fields)
     if missing or int(fields["format"]) != FORMAT:
-        raise PlanFileError(f"{path}: not a plan file of this version (missing {', '.join(sorted(missing)) or 'nothing'})")
+        raise PlanFileError(
+            f"{path}: not a plan file of this version (missing {', '.join(sorted(missing)) or 'nothing'})"
+        )
     shape = tuple(int(k) for k in fields["shape"])
     if shape != graph.shape:
-        raise PlanFileError(f"{path}: made for a {shape[0]}×{shape[1]} Jacobian, this function's is {graph.shape[0]}×{graph.shape[1]}")
+        raise PlanFileError(
+            f"{path}: made for a {shape[0]}×{shape[1]} Jacobian, this function's is {graph.shape[0]}×{graph.shape[1]}"
+        )
     if str(fields["question"]) != question:
         raise PlanFileError(f"{path}: made for the question {str(fields['question'])!r}, asked for {question!r}")
     if str(fields["fingerprint"]) != fingerprint(graph):
@@ -104,8 +108,8 @@ def _colouring(path: str | Path, fields: dict[str, Any], shape: tuple[int, int])
         return None
     columns, rows, counts = fields["column_colours"], fields["row_colours"], fields["counts"]
     if columns.shape != (shape[1],) or rows.shape != (shape[0],):
-        raise PlanFileError(f"{path}: its colouring has {columns.size} columns and {rows.size} rows, expected {shape[1]} and {shape[0]}")
+        raise PlanFileError(
+            f"{path}: its colouring has {columns.size} columns and {rows.size} rows, expected {shape[1]} and {shape[0]}"
+        )
     forward, reverse, bound = (int(k) for k in counts)
     return Colouring(shape, columns, rows, forward, reverse, bound, str(fields["order"]), str(fields["first"]))  # type: ignore[arg-type]
-
-

@@ -17,7 +17,7 @@ _HIDDEN = (str(Path(jax.__file__).parent) + os.sep, str(Path(__file__).parents[3
 
 
 def user_line(source_info: Any) -> str:
-    """"file.py:12 (function)" of the innermost frame outside JAX and jacmap; empty when there is none."""
+    """ "file.py:12 (function)" of the innermost frame outside JAX and jacmap; empty when there is none."""
     traceback = getattr(source_info, "traceback", None)
     if traceback is None:
         return ""

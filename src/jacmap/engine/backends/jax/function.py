@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ...._errors import ArgumentError
 from ...graph import Graph
 from . import compat
 from .run import Parts, Runner, ravel, split
@@ -52,6 +53,19 @@ class Traced:
     closes_over_tracers: bool
 
     @property
+    def reverse(self) -> bool:
+        """Can reverse mode answer? Complex outputs of real inputs have rows that no VJP gives."""
+        real = not any(np.issubdtype(a.dtype, np.complexfloating) for a in self.inputs)
+        return self.graph.reverse and not (
+            real and any(np.issubdtype(a.dtype, np.complexfloating) for a in self.outputs)
+        )
+
+    @property
+    def uniform(self) -> bool:
+        """Have all inputs one dtype, and all outputs? Else JAX's own transforms would have to promote."""
+        return all(len({a.dtype for a in avals}) == 1 for avals in (self.inputs, self.outputs))
+
+    @property
     def constant(self) -> bool:
         """Does nothing but x vary from call to call?"""
         return not self.graph.others and not self.closes_over_tracers
@@ -62,7 +76,10 @@ def signature(args: tuple[Any, ...], kwargs: dict[str, Any], argnums: Sequence[i
     leaves, treedef = tree.tree_flatten((args, kwargs))
     flags = [k in argnums for k, arg in enumerate(args) for _ in tree.tree_leaves(arg)]
     flags += [False] * (len(leaves) - len(flags))
-    moving, others, static, avals = [], [], [], []
+    moving: list[int] = []
+    others: list[int] = []
+    static: list[tuple[int, Any]] = []
+    avals: list[tuple[tuple[int, ...], Any, bool]] = []
     for p, (leaf, flag) in enumerate(zip(leaves, flags, strict=True)):
         if flag or is_array(leaf):
             (moving if flag else others).append(p)
@@ -97,6 +114,11 @@ def on_leaves(f: Callable[..., Any], sig: Signature, aux: bool) -> Call:
         out = f(*args, **kwargs)
         extra = None
         if aux:
+            if not (isinstance(out, tuple) and len(out) == 2):
+                raise ArgumentError(
+                    f"{getattr(f, '__name__', f)}: returned {type(out).__name__}, expected a pair (output, aux) "
+                    "because has_aux=True"
+                )
             out, extra = out
         out_leaves, out_tree = tree.tree_flatten(out)
         return out_leaves, out_tree, extra
@@ -131,3 +153,11 @@ def runner(call: Call, traced: Traced, moving: Sequence[Any], others: Sequence[A
         return ravel([jnp.asarray(leaf) for leaf in call(split(vector, shapes), others)[0]])
 
     return Runner(flat, x, traced.graph.shape, Parts(traced.graph, moving, others))
+
+
+def plain_blocks(
+    call: Call, traced: Traced, mode: str, holomorphic: bool, moving: Sequence[Any], others: Sequence[Any]
+) -> list[list[Any]]:
+    """JAX's own jacfwd or jacrev, blocks[output leaf][input leaf]: without structure nothing is put around it."""
+    transform = jax.jacfwd if mode == "forward" else jax.jacrev
+    return transform(lambda leaves: call(leaves, others)[0], holomorphic=holomorphic)(list(moving))

@@ -75,14 +75,16 @@ class Runner:
             # As a constant XLA folds it into the tangents; made on the fly it would be made again for every entry read.
             return self._seeds(jnp.asarray(labels[:, None] == np.arange(count), dtype=self.x.dtype))
         small = np.int8 if count < 127 else np.int32
-        return self._seeds((jnp.asarray(labels.astype(small))[:, None] == jnp.arange(count, dtype=small)).astype(self.x.dtype))
+        return self._seeds(
+            (jnp.asarray(labels.astype(small))[:, None] == jnp.arange(count, dtype=small)).astype(self.x.dtype)
+        )
 
     def _seeds(self, seeds: Any) -> Any:
         return seeds if self.foldable else jax.lax.optimization_barrier(seeds)
 
     def pick(self, matrix: Any, rows: np.ndarray, cols: np.ndarray) -> Any:
-        # With two indices XLA fuses the gather with the passes and computes only the entries that are read; a flat index
-        # would have to be divided again for each.
+        # With two indices XLA fuses the gather with the passes and computes only the entries that are read; a flat
+        # index would have to be divided again for each.
         return jax.lax.gather(
             matrix,
             jnp.asarray(np.stack([rows, cols], axis=1).astype(np.int32)),
@@ -169,7 +171,9 @@ def ravel(leaves: Sequence[Any], dtype: Any = None) -> Any:
     flat = [jnp.ravel(leaf) for leaf in leaves]
     if len(flat) == 1:
         return flat[0]
-    common = np.result_type(*(f.dtype for f in flat)) if all(f.dtype.kind in "fc" for f in flat) else jnp.result_type(*flat)
+    common = (
+        np.result_type(*(f.dtype for f in flat)) if all(f.dtype.kind in "fc" for f in flat) else jnp.result_type(*flat)
+    )
     return jnp.concatenate([f.astype(common) for f in flat])
 
 

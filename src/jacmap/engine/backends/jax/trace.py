@@ -53,7 +53,9 @@ class _Builder:
         self.shared: dict[Any, tuple[int, ...]] = {}
         self.literals: dict[Any, int] = {}
 
-    def build(self, jaxpr: Any, consts: Sequence[Any], active: Sequence[bool], given: Mapping[int, np.ndarray]) -> Graph:
+    def build(
+        self, jaxpr: Any, consts: Sequence[Any], active: Sequence[bool], given: Mapping[int, np.ndarray]
+    ) -> Graph:
         const_ids = [self.constant(c, v.aval) for c, v in zip(consts, jaxpr.constvars, strict=True)]
         input_ids = []
         for position, (var, is_active) in enumerate(zip(jaxpr.invars, active, strict=True)):
@@ -116,9 +118,7 @@ class _Builder:
         rule = lookup(eqn.primitive.name)
         varying = any(self.values[v].varying for v in inputs)
         active = any(self.values[v].active for v in inputs) and rule.kind != "none"
-        outputs = tuple(
-            self.value(var.aval, varying, active and differentiable(var.aval)) for var in eqn.outvars
-        )
+        outputs = tuple(self.value(var.aval, varying, active and differentiable(var.aval)) for var in eqn.outvars)
         call = self.call(eqn, inputs)
         self.facts.derive(eqn, call, inputs, outputs)
         self.nodes.append(self.node(eqn, rule, call, inputs, outputs, scope))
