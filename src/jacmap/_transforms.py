@@ -154,12 +154,8 @@ class Transform:
         entry, traced = self._entry(sig, call)
         chosen = entry.plan.chosen
         with translated(self.f):
-            if (
-                entry.constant is None
-                and self.question.kind == "dense"
-                and isinstance(chosen, Plain)
-                and not chosen.chunk
-            ):
+            dense = self.question.kind == "dense" and entry.constant is None
+            if dense and isinstance(chosen, Plain) and not chosen.chunk and traced.uniform:
                 blocks = backend.plain_blocks(call, traced, chosen.mode, self.holomorphic, moving, others)
                 out = self._as_tree(blocks, traced)
             else:
