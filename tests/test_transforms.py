@@ -102,7 +102,7 @@ def test_auxiliary_output():
 
 
 def test_holomorphic():
-    z = X + 1j * draw(4, 5)
+    z = jax.lax.complex(X, draw(4, 5))
 
     def f(z):
         return jnp.cumsum(z**2) * z[0]

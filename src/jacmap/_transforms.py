@@ -360,11 +360,12 @@ class Transform:
 def dense_matrix(blocks: Any, traced: backend.Traced) -> Any:
     """The m×n matrix of a pytree of blocks ``out.shape + in.shape``."""
     leaves = jax.tree_util.tree_leaves(blocks)
+    common = np.result_type(*(leaf.dtype for leaf in leaves))
     width = len(traced.inputs)
     rows = []
     for k, out in enumerate(traced.outputs):
         height = int(np.prod(out.shape, dtype=int))
-        rows.append([block.reshape(height, -1) for block in leaves[k * width : (k + 1) * width]])
+        rows.append([block.reshape(height, -1).astype(common) for block in leaves[k * width : (k + 1) * width]])
     stacked = [row[0] if width == 1 else jnp.concatenate(row, axis=1) for row in rows]
     return stacked[0] if len(stacked) == 1 else jnp.concatenate(stacked)
 

@@ -1,0 +1,171 @@
+"""The probe: a rule that misses a dependence is caught when a plan is built, whatever the question."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scenarios import draw, heat, heat_known
+
+import jacmap as jm
+from jacmap._probe import probe
+from jacmap._transforms import Transform
+from jacmap.engine.backends.jax import function as backend
+from jacmap.engine.backends.jax.call import Rule
+from jacmap.engine.backends.jax.rules import RULES
+from jacmap.engine.graph import Pattern
+from jacmap.engine.plan.question import Question
+
+N = 1200
+X = draw(1, N)
+
+
+def diagonal_only(call):
+    """What a careless rule of cumsum would say: each output reads the input beside it."""
+    return {(0, 0): Pattern.identity(int(np.prod(call.out)))}
+
+
+def nothing(call):
+    return {}
+
+
+@pytest.fixture
+def broken(monkeypatch):
+    def breaking(name, local):
+        monkeypatch.setitem(RULES, name, Rule("elementwise", local))
+
+    yield breaking
+
+
+def coupled(x):
+    return jnp.cumsum(jnp.sin(x))
+
+
+def sined(x):
+    return jnp.sin(x) + x**2
+
+
+ASK = {
+    "dense": lambda f: jm.jacobian(f),
+    "sparse": lambda f: jm.jacobian(f, form="sparse"),
+    "diagonal": lambda f: jm.diagonal(f),
+    "trace": lambda f: jm.trace(f),
+}
+
+
+@pytest.mark.parametrize("question", ["dense", "sparse"])
+def test_a_missing_dependence_is_caught(broken, question):
+    """The plan takes one pass and would put the sum of a row on the diagonal."""
+    broken("cumsum", diagonal_only)
+    with pytest.raises(jm.StructureError, match=r"plain AD.*suspected:.*cumsum") as raised:
+        ASK[question](coupled)(X)
+    assert 'plan="plain"' in str(raised.value)
+
+
+@pytest.mark.parametrize("question", list(ASK))
+def test_a_lost_operation_is_caught(broken, question):
+    """The diagonal misses cos(x): no question may answer."""
+    broken("sin", nothing)
+    with pytest.raises(jm.StructureError):
+        ASK[question](sined)(X)
+
+
+@pytest.mark.parametrize("question", list(ASK))
+def test_plans_and_explanations_are_probed_too(broken, question):
+    broken("sin", nothing)
+    with pytest.raises(jm.StructureError):
+        jm.plan(sined, X, question=question)
+    with pytest.raises(jm.StructureError):
+        jm.linearize(sined, X).explain(question)
+
+
+def test_a_diagonal_with_foreign_entries_is_caught(broken):
+    """cumsum said to be diagonal: its diagonal, by one pass of ones, would be the sum of each row."""
+    broken("cumsum", diagonal_only)
+    with pytest.raises(jm.StructureError):
+        jm.diagonal(coupled)(X)
+    with pytest.raises(jm.StructureError):
+        jm.trace(coupled)(X)
+
+
+def test_an_error_is_raised_at_every_call(broken):
+    """The wrong plan is thrown away, not kept for the second call."""
+    broken("sin", nothing)
+    jacobian = jm.jacobian(sined)
+    for _ in range(3):
+        with pytest.raises(jm.StructureError):
+            jacobian(X)
+
+
+def test_nothing_wrong_remains_once_the_rule_is_right(monkeypatch):
+    jacobian, diagonal = jm.jacobian(sined), jm.diagonal(sined)
+    with monkeypatch.context() as patch:
+        patch.setitem(RULES, "sin", Rule("elementwise", nothing))
+        for transform in (jacobian, diagonal):
+            with pytest.raises(jm.StructureError):
+                transform(X)
+    true = np.cos(X) + 2 * np.asarray(X)
+    for _ in range(2):
+        np.testing.assert_allclose(jacobian(X), np.diag(true), rtol=1e-12)
+        np.testing.assert_allclose(diagonal(X), true, rtol=1e-12)
+
+
+def test_a_plan_made_inside_a_trace_is_caught_at_the_first_values(broken):
+    broken("cumsum", diagonal_only)
+    jacobian = jm.jacobian(coupled)
+    jax.jit(jacobian)(X)  # nothing can be compared with here
+    with pytest.raises(jm.StructureError):
+        jacobian(X)
+
+
+def test_the_escape_it_names_answers(broken):
+    broken("cumsum", diagonal_only)
+    x = draw(2, 300)
+    found = jm.jacobian(coupled, plan="plain")(x)
+    np.testing.assert_allclose(found, np.tril(np.ones((300, 300))) * np.cos(x), rtol=1e-12)
+
+
+# -- no false alarms ---------------------------------------------------------------------------------------------
+def test_values_that_are_not_finite_are_no_mismatch():
+    """Infinite entries cannot be compared; the others are, and a later finite point is."""
+    x = jnp.linspace(0.0, 4.0, 500)
+    jacobian = jm.diagonal(jnp.sqrt)
+    assert not np.isfinite(jacobian(x)[0])
+    np.testing.assert_allclose(jacobian(x)[1:], 0.5 / np.sqrt(x[1:]), rtol=1e-12)
+    only_nan = jm.jacobian(heat)
+    assert np.isnan(only_nan(jnp.full(500, jnp.nan))).any()
+    np.testing.assert_allclose(only_nan(X[:500]), heat_known(X[:500]), rtol=1e-12)
+
+
+def test_cancellation_is_no_mismatch():
+    """1 − tanh² of saturated units is rounding noise; in float32 it differs from pass to pass."""
+    w = draw(3, 40, 60, low=-30, high=30, dtype=np.float32)
+    x = draw(4, 64, 60, low=-30, high=30, dtype=np.float32)
+    found = jm.jacobian(lambda x: jnp.tanh(x @ w.T) @ w)(x)
+    assert found.dtype == jnp.float32
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+def test_scale_does_not_matter(scale):
+    found = jm.jacobian(lambda x: heat(x) * scale)(X[:500])
+    np.testing.assert_allclose(np.asarray(found) / scale, heat_known(X[:500]), rtol=1e-12)
+
+
+# -- the comparison itself ---------------------------------------------------------------------------------------
+@pytest.mark.parametrize("kind", ["dense", "sparse", "diagonal"])
+def test_one_wrong_number_is_seen(kind):
+    """Any entry, off by a thousandth."""
+    x = draw(5, 300)
+    transform = Transform(heat, Question(kind))
+    plan = transform.plan(x)
+    signature = backend.signature((x,), {}, (0,))
+    call = backend.on_leaves(heat, signature, False)
+    traced = backend.trace(call, signature)
+    numbers = np.array(transform.call(x).data if kind == "sparse" else transform.call(x))
+    assert probe(numbers, plan, transform.question, call, traced, [x], []) < 1e-9
+    if kind == "diagonal":  # checked at a sample of its entries
+        wrong = numbers * 1.001
+    else:
+        wrong = numbers.copy()
+        wrong[tuple(np.argwhere(wrong)[7])] *= 1.001
+    with pytest.raises(jm.StructureError):
+        probe(wrong, plan, transform.question, call, traced, [x], [])
