@@ -17,12 +17,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
-ASDEX_SECONDS = 20.0  # asdex is given this long for a function
-KILL_SECONDS = 150.0  # a worker that is silent for longer is stopped, and the function counts as failed
+ASDEX_SECONDS = 20.0  # each is given this long to plan a function
+KILL_SECONDS = 300.0  # a worker that is silent for longer is stopped, and the function counts as failed
 WORKERS = 2
 TOLERANCE = 1e-10
 SMALL = 10_000  # entries of a Jacobian that is compared dense, too
@@ -94,8 +93,8 @@ class _Share:
 
     def __init__(self, share: int, of: int, lines: queue.Queue[tuple[int, str | None]]):
         self.share, self.of, self.lines = share, of, lines
-        self.finished, self.current, self.since = False, {"name": "start", "number": -1, "shape": (0, 0)}, perf_counter()
-        self.done: set[str] = set()
+        self.finished, self.since = False, perf_counter()
+        self.current: dict[str, Any] = {"name": "start", "number": -1, "shape": (0, 0)}
 
     def start_from(self, number: int) -> None:
         self.since = perf_counter()
@@ -119,8 +118,8 @@ class _Share:
     def given_up(self, why: str) -> Result:
         self.process.kill()
         self.process.wait()
-        lost = Result(self.current["name"], tuple(self.current["shape"]), error=why, asdex_missing=why, ours_missing=why)
-        self.done.add(lost.name)
+        name, shape = self.current["name"], tuple(self.current["shape"])
+        lost = Result(name, shape, error=why, asdex_missing=why, ours_missing=why)
         # The other function of the same problem, if any, is lost with it rather than done twice.
         self.start_from(self.current["number"] + 1)
         return lost
@@ -167,7 +166,10 @@ def _say(kind: str, **fields: Any) -> None:
 
 
 def plan_both(f: Callable[[Any], Any], x: Any, result: Result) -> None:
-    """Times and colours of both, in turn; the first run of each is a warm-up unless it is long."""
+    """Times and colours of both, in turn; the first run of each is a warm-up unless it is long.
+
+    Processor time of this process: hundreds of single measurements are summed, while a second worker is at work.
+    """
     import _planning
     import jax
 
@@ -179,9 +181,9 @@ def plan_both(f: Callable[[Any], Any], x: Any, result: Result) -> None:
                 continue
             try:
                 with _limit(ASDEX_SECONDS):
-                    start = perf_counter()
+                    start = process_time()
                     found = run(f, x)
-                    times[who].append(perf_counter() - start)
+                    times[who].append(process_time() - start)
             except Exception as error:
                 setattr(result, f"{who}_missing", f"{type(error).__name__}: {str(error)[:120]}")
                 continue
@@ -201,23 +203,27 @@ class _TooLong(Exception):
 @contextmanager
 def _limit(seconds: float) -> Iterator[None]:
     def stop(*_: Any) -> None:
-        raise _TooLong(f"more than {seconds:.0f} s")
+        raise _TooLong(f"more than {seconds:.0f} s of processor time")
 
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)  # again: an exception in a callback of C code is lost
+    before = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, seconds, 1.0)  # again: an exception in a callback of C code is lost
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 def compare(f: Callable[[Any], Any], x: Any, result: Result) -> None:
-    """The Jacobian, sparse and if small dense, against jax.jacfwd, at a point where entries are not zero by chance."""
+    """The Jacobian, sparse and if small dense, against the columns that jax.jacfwd stacks, CHUNK at a time.
+
+    At a point near the starting point, where entries are not zero by chance, if all is finite there.
+    """
     import jax
     import jax.numpy as jnp
-    import jacmap as jm
     import numpy as np
+
+    import jacmap as jm
 
     random = np.random.default_rng(0)
     near = x + jnp.asarray(random.uniform(0.01, 0.1, x.shape)) * (1 + jnp.abs(x))
@@ -227,7 +233,7 @@ def compare(f: Callable[[Any], Any], x: Any, result: Result) -> None:
         return jax.vmap(lambda t: jax.jvp(f, (at,), (t,)), out_axes=(None, 0))(tangents)
 
     try:
-        with _limit(KILL_SECONDS - 30):
+        with _limit(KILL_SECONDS / 2):
             point, result.checked_at = near, "near the starting point"
             if not all(bool(jnp.isfinite(part).all()) for part in columns(near, jnp.ones((CHUNK, x.size)))):
                 point, result.checked_at = x, "the starting point"

@@ -4,7 +4,7 @@ Every contestant of a case runs in the same process, in turn, and the figure is 
 faster jacmap is. Written to benchmarks/out/engine.json as rows of case, figure, unit, floor, holds. pytest-benchmark
 times one function after another, which a busy machine turns into a false ratio; so it is not used here.
 
-    python benchmarks/engine.py [--quick] [--only WORD] ...
+    python benchmarks/engine.py [--quick] [--only CASE] ...    (a partial run writes engine-part.json)
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import json
 import math
 import os
+import statistics
 import subprocess
 import sys
 import warnings
@@ -25,9 +26,10 @@ from typing import Any
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["JAX_ENABLE_X64"] = "1"  # before any module below makes an array
 
-# TEMP
-
-
+import _asdex_functions
+import _cutest_runs
+import _planning
+import _silent
 import _small
 import asdex
 import jax
@@ -36,15 +38,16 @@ import numpy as np
 from _timing import medians, write
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from scipy.sparse import coo_array
 
 import jacmap as jm
-from jacmap.engine.backends.jax.trace import graph_of
-from jacmap.engine.graph import jacobian_pattern
+from jacmap.engine.plan.colouring import colour_both
 
 HERE = Path(__file__).parent
 OUT = HERE / "out" / "engine.json"
+MISSING = 1e300  # a figure that could not be had; JSON has no infinity
 
 warnings.filterwarnings("ignore", category=asdex.DenseColoringWarning)
 
@@ -108,7 +111,8 @@ def autoencoder(quick: bool, tick: Tick) -> Iterator[Row]:
             x = jnp.tanh(x @ weight)
         return x @ weights[-1]
 
-    ours, forward, reverse = jm.jacobian(reconstruct), jax.jit(jax.jacfwd(reconstruct)), jax.jit(jax.jacrev(reconstruct))
+    ours = jm.jacobian(reconstruct)
+    forward, reverse = jax.jit(jax.jacfwd(reconstruct)), jax.jit(jax.jacrev(reconstruct))
     _same(ours(x), reverse(x), "autoencoder", 1e-5)
     times = medians(
         {"ours": lambda: ours(x), "jacfwd": lambda: forward(x), "jacrev": lambda: reverse(x)},
@@ -148,37 +152,26 @@ def batch(quick: bool, tick: Tick) -> Iterator[Row]:
 
 def patterns(quick: bool, tick: Tick) -> Iterator[Row]:
     tick("pattern of the Brusselator 300×300×2")
-    yield from _pattern_row("pattern of the Brusselator 300×300×2", brusselator(300), jnp.ones(180_000), 15.0, 2 if quick else 3)
+    rounds = 2 if quick else 3
+    yield from _pattern("pattern of the Brusselator 300×300×2", brusselator(300), jnp.ones(180_000), 15.0, rounds)
     tick("pattern of two convolutions")
-    yield from _pattern_row(
-        "pattern of two 3×3 convolutions on 64×64", convolutions(), jnp.ones(64 * 64), 20.0, 5 if quick else 9
-    )
+    rounds = 5 if quick else 9
+    yield from _pattern("pattern of two 3×3 convolutions on 64×64", convolutions(), jnp.ones(4096), 20.0, rounds)
 
 
-def _pattern_row(case: str, f: Callable[..., Any], x: jax.Array, floor: float, rounds: int) -> Iterator[Row]:
-    ours, theirs = pattern_of(f, x), asdex.jacobian_sparsity(f, x)
+def _pattern(case: str, f: Callable[..., Any], x: jax.Array, floor: float, rounds: int) -> Iterator[Row]:
+    ours, theirs = _planning.pattern(f, x), asdex.jacobian_sparsity(f, x)
     if ours.nnz > theirs.nnz:
         yield Row(f"{case}: entries more than asdex's", ours.nnz - theirs.nnz, "entries", 0, at_most=True)
-    # A fresh function each time: what JAX remembers of tracing the last one helps neither.
     times = medians(
         {
-            "ours": lambda: pattern_of(_fresh(f), x).nnz,
-            "asdex": lambda: asdex.jacobian_sparsity(_fresh(f), x).nnz,
+            "ours": lambda: _planning.pattern(f, x).nnz,
+            "asdex": lambda: asdex.jacobian_sparsity(_planning.fresh(f), x).nnz,
         },
         rounds=rounds,
     )
     yield Row(case, times["asdex"] / times["ours"], "× asdex", floor)
     yield Row(f"{case}, milliseconds", 1e3 * times["ours"], "ms")
-
-
-def pattern_of(f: Callable[..., Any], x: Any) -> Any:
-    """Trace, graph, pattern as a matrix: what asdex.jacobian_sparsity does."""
-    closed = jax.make_jaxpr(f)(x)
-    return jacobian_pattern(graph_of(closed.jaxpr, closed.consts, [True])).tocsr()
-
-
-def _fresh(f: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda x: f(x)
 
 
 def brusselator(n: int) -> Callable[[jax.Array], jax.Array]:
@@ -202,7 +195,8 @@ def convolutions() -> Callable[[jax.Array], jax.Array]:
     def net(x: jax.Array) -> jax.Array:
         y = x.reshape(1, 64, 64, 1)
         for kernel in kernels:
-            y = jax.nn.relu(jax.lax.conv_general_dilated(y, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")))
+            layout = ("NHWC", "HWIO", "NHWC")
+            y = jax.nn.relu(jax.lax.conv_general_dilated(y, kernel, (1, 1), "SAME", dimension_numbers=layout))
         return y.ravel()
 
     return net
@@ -216,7 +210,6 @@ def compressed(quick: bool, tick: Tick) -> Iterator[Row]:
     n = 100
     f, x = brusselator(n), jnp.asarray(np.random.default_rng(2).uniform(0.5, 1.5, 2 * n * n))
     ours = jm.jacobian(f, form="sparse")
-    best: dict[str, float] = {}
     runs: dict[str, Callable[[], Any]] = {"ours": lambda: ours(x).data}
     for mode in ("fwd", "rev"):
         coloring = asdex.jacobian_coloring(f, x, mode=mode)
@@ -227,17 +220,103 @@ def compressed(quick: bool, tick: Tick) -> Iterator[Row]:
         runs[f"asdex {mode}, passes only"] = lambda passes=passes: passes(x)
     best = medians(runs, rounds=50 if quick else 300)
     ratio = min(best["asdex fwd"], best["asdex rev"]) / best["ours"]
-    yield Row("sparse Jacobian of the Brusselator 100×100×2, both to BCOO, run time", ratio, "× asdex's better mode", 1.0)
+    case = "compressed Jacobian of the Brusselator 100×100×2, run time, both to BCOO"
+    yield Row(case, ratio, "× asdex's better mode", 1.0)
     ratio = min(best["asdex fwd, passes only"], best["asdex rev, passes only"]) / best["ours"]
-    yield Row("the same to BCOO, vs asdex's passes before it reads the entries off", ratio, "× asdex")
+    yield Row("the same, vs asdex's passes alone, no entry read off them", ratio, "× asdex")
     yield Row("the same, milliseconds", 1e3 * best["ours"], "ms")
 
 
 def _csr(matrix: Any) -> Any:
-    from scipy.sparse import coo_array
-
     rows, columns = np.asarray(matrix.indices).T
     return coo_array((np.asarray(matrix.data), (rows, columns)), shape=matrix.shape).tocsr()
+
+
+# -- colours, CUTEst, size, silence ------------------------------------------------------------------------
+
+
+def asdex_functions(quick: bool, tick: Tick) -> Iterator[Row]:
+    """Never more colours than asdex on what its own tests read and colour, fewer on some."""
+    more, fewer, wrong, total = [], [], [], 0
+    _planning.warm_up()
+    for name, f, x in list(_asdex_functions.points())[:: 4 if quick else 1]:
+        tick(f"asdex's functions: {name}")
+        true = np.asarray(jax.jacfwd(f)(x)).reshape(-1, x.size)
+        if not np.allclose(_csr(jm.jacobian(f, form="sparse")(x)).toarray(), true, rtol=1e-10, atol=1e-13):
+            wrong.append(name)
+        ours, theirs = _planning.ours(f, x), _planning.theirs(f, x)
+        more += [name] * (ours.colours > theirs.colours)
+        fewer += [name] * (ours.colours < theirs.colours)
+        total += 1
+    for name, pattern in _asdex_functions.patterns():
+        tick(f"asdex's patterns: {name}")
+        passes, colours = colour_both(pattern).passes, _asdex_functions.asdex_colours(pattern)
+        more += [name] * (passes > colours)
+        fewer += [name] * (passes < colours)
+        total += 1
+    case = f"asdex's own test functions and patterns ({total}): more colours{_list(more)}"
+    yield Row(case, len(more), "of them", 0, at_most=True)
+    yield Row(f"the same: fewer colours{_list(fewer)}", len(fewer), "of them", 1)
+    yield Row(f"the same: Jacobian differs from jax.jacfwd{_list(wrong)}", len(wrong), "of them", 0, True)
+
+
+def cutest(quick: bool, tick: Tick) -> Iterator[Row]:
+    """The constraint and equation functions of sif2jax: right, fewer colours, and planned faster."""
+    found: list[_cutest_runs.Result] = []
+    for result in _cutest_runs.results(every=16 if quick else 1):
+        found.append(result)
+        tick(f"sif2jax: {len(found)} functions, {result.name}")
+    write(OUT.with_name("cutest.json"), json.dumps([asdict(result) for result in found], indent=1))
+    yield from cutest_rows(found)
+
+
+def cutest_rows(found: list[_cutest_runs.Result]) -> Iterator[Row]:
+    wrong = [f"{r.name} ({r.error or f'differs by {r.difference:.0e}'})" for r in found if not r.right]
+    case = f"sif2jax functions with n ≤ 5,000: right to 1e-10{'; not:' if wrong else ''}{_list(wrong)}"
+    yield Row(case, len(found) - len(wrong), "functions", len(found))
+    yield Row("the same: asdex plans", sum(not r.asdex_missing for r in found), "functions")
+    both = [r for r in found if not r.asdex_missing and not r.ours_missing]
+    theirs, ours = (sum(getattr(r, f"{who}_seconds") for r in both) for who in ("asdex", "ours"))
+    case = f"pattern + colouring, summed over the {len(both)} that asdex handles ({theirs:.0f} s)"
+    yield Row(case, theirs / ours if ours else MISSING, "× asdex", 4.0)
+    more = [f"{r.name} {r.ours_colours} > {r.asdex_colours}" for r in both if r.ours_colours > r.asdex_colours]
+    fewer = sum(r.ours_colours < r.asdex_colours for r in both)
+    yield Row(f"the same: more colours{_list(more)}", len(more), "functions", 0, True)
+    yield Row("the same: fewer colours", fewer, "functions", 1)
+    wider = [f"{r.name} {r.ours_entries} > {r.asdex_entries}" for r in both if r.ours_entries > r.asdex_entries]
+    yield Row(f"the same: wider patterns{_list(wider)}", len(wider), "functions")
+
+
+def million(quick: bool, tick: Tick) -> Iterator[Row]:
+    tick("a million unknowns")
+    runs = []
+    for _ in range(1 if quick else 3):
+        done = subprocess.run([sys.executable, HERE / "_tridiagonal.py"], capture_output=True, text=True)
+        if done.returncode:
+            raise SystemExit(f"_tridiagonal.py ended with status {done.returncode}: {done.stderr[-500:]}")
+        runs.append(json.loads(done.stdout))
+    seconds = statistics.median(run["seconds"] for run in runs)
+    yield Row("pattern + colouring, n = 10⁶ tridiagonal", seconds, "s", 5.0, at_most=True)
+    peak = max(run["peak"] for run in runs) / 1e9
+    yield Row("the same: peak memory of the process", peak, "GB", 4.0, at_most=True)
+
+
+def silent(quick: bool, tick: Tick) -> Iterator[Row]:
+    wrong, total = [], 0
+    for name, right in _silent.run():
+        tick(f"silent failures: {name}")
+        wrong += [name] * (not right)
+        total += 1
+    case = f"silent failures of others: right{'; not:' if wrong else ''}{_list(wrong)}"
+    yield Row(case, total - len(wrong), "cases", total)
+
+
+def _list(names: list[str]) -> str:
+    shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    return f" ({shown})" if names else ""
+
+
+# -- helpers -----------------------------------------------------------------------------------------------
 
 
 def _weights(widths: tuple[int, ...]) -> list[jax.Array]:
@@ -256,3 +335,59 @@ def _same(ours: Any, theirs: Any, case: str, tolerance: float = 1e-10) -> None:
         difference = float(np.max(np.abs(np.asarray(a) - np.asarray(b)), initial=0.0))
         if not difference <= tolerance * max(1.0, float(np.max(np.abs(np.asarray(b)), initial=0.0))):
             raise SystemExit(f"{case}: jacmap and JAX differ by {difference:.1e}")
+
+
+# -- the table ---------------------------------------------------------------------------------------------
+
+CASES: dict[str, Callable[[bool, Tick], Iterator[Row]]] = {
+    "small": small,
+    "autoencoder": autoencoder,
+    "batch": batch,
+    "patterns": patterns,
+    "compressed": compressed,
+    "asdex": asdex_functions,
+    "million": million,
+    "silent": silent,
+    "cutest": cutest,
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Measure the engine; write benchmarks/out/engine.json.")
+    parser.add_argument("--quick", action="store_true", help="fewer repeats, every 16th sif2jax problem")
+    parser.add_argument("--only", action="append", choices=CASES, help="this case only (may be given several times)")
+    options = parser.parse_args()
+    chosen = options.only or list(CASES)
+    whole = not options.quick and not options.only
+    out = OUT if whole else OUT.with_name("engine-part.json")
+    rows: list[Row] = []
+    start = perf_counter()
+    columns = (SpinnerColumn(), TextColumn("{task.completed}/{task.total}"), BarColumn(20), TimeElapsedColumn(),
+               TextColumn("{task.description}"))  # fmt: skip
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("", total=len(chosen))
+        for name in chosen:
+            for row in CASES[name](options.quick, lambda what: progress.update(task, description=what)):
+                rows.append(row)
+            progress.advance(task)
+    write(out, json.dumps([row.record() for row in rows], indent=1, ensure_ascii=False) + "\n")
+    console.print(table(rows))
+    missed = sum(row.holds is False for row in rows)
+    seconds = perf_counter() - start
+    console.print(f"{missed or 'no'} floor{'s' * (missed != 1)} missed; {seconds:.0f} s; wrote {out.relative_to(HERE.parent)}")
+    return 0
+
+
+def table(rows: list[Row]) -> Table:
+    shown = Table(box=box.SIMPLE_HEAD, title="jacmap: the engine, measured")
+    for head in ("case", "figure", "unit", "floor", "holds"):
+        shown.add_column(head, justify="right" if head in ("figure", "floor") else "left", overflow="fold")
+    for row in rows:
+        bound = "" if row.floor is None else f"{'≤' if row.at_most else '≥'} {row.floor:g}"
+        verdict = {None: "", True: "[green]yes[/]", False: "[red]no[/]"}[row.holds]
+        shown.add_row(row.case.replace("[", "\\["), f"{row.figure:.4g}", row.unit, bound, verdict)
+    return shown
+
+
+if __name__ == "__main__":
+    sys.exit(main())

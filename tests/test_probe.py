@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scenarios import draw, heat, heat_known
+from scenarios import draw, heat, heat_known, newton_root
 
 import jacmap as jm
 from jacmap._probe import probe
@@ -40,8 +40,13 @@ def coupled(x):
     return jnp.cumsum(jnp.sin(x))
 
 
-def sined(x):
-    return jnp.sin(x) + x**2
+def crossed(x):
+    """A diagonal and an antidiagonal; without the sine's the plan would add the two up in one pass."""
+    return jnp.sin(x)[::-1] + x**2
+
+
+def crossed_known(x):
+    return np.diag(2 * np.asarray(x)) + np.fliplr(np.diag(np.cos(x)[::-1]))
 
 
 ASK = {
@@ -63,19 +68,19 @@ def test_a_missing_dependence_is_caught(broken, question):
 
 @pytest.mark.parametrize("question", list(ASK))
 def test_a_lost_operation_is_caught(broken, question):
-    """The diagonal misses cos(x): no question may answer."""
+    """No question may answer: even the diagonal would hold what belongs beside it."""
     broken("sin", nothing)
     with pytest.raises(jm.StructureError):
-        ASK[question](sined)(X)
+        ASK[question](crossed)(X)
 
 
 @pytest.mark.parametrize("question", list(ASK))
 def test_plans_and_explanations_are_probed_too(broken, question):
     broken("sin", nothing)
     with pytest.raises(jm.StructureError):
-        jm.plan(sined, X, question=question)
+        jm.plan(crossed, X, question=question)
     with pytest.raises(jm.StructureError):
-        jm.linearize(sined, X).explain(question)
+        jm.linearize(crossed, X).explain(question)
 
 
 def test_a_diagonal_with_foreign_entries_is_caught(broken):
@@ -90,23 +95,23 @@ def test_a_diagonal_with_foreign_entries_is_caught(broken):
 def test_an_error_is_raised_at_every_call(broken):
     """The wrong plan is thrown away, not kept for the second call."""
     broken("sin", nothing)
-    jacobian = jm.jacobian(sined)
+    jacobian = jm.jacobian(crossed)
     for _ in range(3):
         with pytest.raises(jm.StructureError):
             jacobian(X)
 
 
 def test_nothing_wrong_remains_once_the_rule_is_right(monkeypatch):
-    jacobian, diagonal = jm.jacobian(sined), jm.diagonal(sined)
+    jacobian, diagonal = jm.jacobian(crossed), jm.diagonal(crossed)
     with monkeypatch.context() as patch:
         patch.setitem(RULES, "sin", Rule("elementwise", nothing))
         for transform in (jacobian, diagonal):
             with pytest.raises(jm.StructureError):
                 transform(X)
-    true = np.cos(X) + 2 * np.asarray(X)
+    true = crossed_known(X)
     for _ in range(2):
-        np.testing.assert_allclose(jacobian(X), np.diag(true), rtol=1e-12)
-        np.testing.assert_allclose(diagonal(X), true, rtol=1e-12)
+        np.testing.assert_allclose(jacobian(X), true, rtol=1e-12)
+        np.testing.assert_allclose(diagonal(X), np.diagonal(true), rtol=1e-12)
 
 
 def test_a_plan_made_inside_a_trace_is_caught_at_the_first_values(broken):
@@ -142,6 +147,42 @@ def test_cancellation_is_no_mismatch():
     x = draw(4, 64, 60, low=-30, high=30, dtype=np.float32)
     found = jm.jacobian(lambda x: jnp.tanh(x @ w.T) @ w)(x)
     assert found.dtype == jnp.float32
+
+
+def test_a_row_that_is_seen_whole_does_not_excuse_the_others(broken):
+    """Row 0 of a lower triangular J is its diagonal entry alone, and right; the rest of the diagonal is not."""
+
+    def f(x):
+        late = jnp.where(jnp.arange(N) < N // 2, 0.0, 1.0)
+        return STRICT @ x * 1e-3 + x**2 + late * jnp.sin(x)[::-1] * late[::-1]
+
+    def g(x):
+        return f(x) + jnp.where(jnp.arange(N) < 1, 0.0, 1.0) * jnp.sin(jnp.roll(x, 1))
+
+    STRICT = np.tril(np.ones((N, N)), -1)
+    broken("sin", nothing)
+    assert jm.plan(f, X, question="diagonal").passes == 1  # here nothing is wrong
+    with pytest.raises(jm.StructureError):
+        jm.diagonal(g)(X)
+
+
+@pytest.mark.parametrize("question", ["diagonal", "trace"])
+def test_a_mode_that_is_missing_is_not_used(question):
+    """Column 0 is seen whole and no row is, but a while loop and complex outputs have no reverse mode."""
+
+    def loop(x):
+        roots = newton_root(x)
+        return roots[1:] * roots[:-1]
+
+    def spectrum(x):
+        return jax.lax.complex(x[1:] * x[:-1], x[1:])
+
+    x = draw(6, 400, low=1, high=2)
+    for function in (loop, spectrum):
+        plan = jm.plan(function, x, question=question)
+        assert plan.passes < 10
+        true = jnp.diagonal(jax.jacfwd(function)(x))
+        np.testing.assert_allclose(plan(x), true if question == "diagonal" else true.sum(), rtol=1e-10)
 
 
 @pytest.mark.parametrize("scale", [1e-200, 1e200])

@@ -14,39 +14,51 @@ from scipy.sparse import csr_array
 
 from ._errors import StructureError
 from .engine.backends.jax import function as backend
+from .engine.graph import forward
 from .engine.plan.plan import Plan
 from .engine.plan.question import Question
 from .engine.plan.recipe import Plain
 
-_SAMPLED = 3
+_SAMPLED = 3  # wanted entries checked one by one where no whole row or column is
+_DIRECTIONS = 16  # unit directions along which a faulty rule is looked for
 
 
 def probe(
     numbers: Any, plan: Plan, question: Question, call: backend.Call, traced: backend.Traced, moving: Any, others: Any
 ) -> float | None:
-    """The largest relative difference between the answer and a true JVP or VJP; None if nothing finite was seen.
+    """The largest relative difference between the answer and a true JVP or VJP; None if nothing finite was seen, NaN
+    if plain AD has no mode for the function, which only a bracket through its cuts can then answer.
 
     `numbers` is the recipe's output: the matrix for "dense", else one number per wanted entry. Whole rows (columns) of
-    J are checked along a random direction, other entries one by one, a few of them. Where they differ, the difference
+    J are checked along a random direction, of the other entries a few one by one. Where they differ, the difference
     must be explained by rounding: by eps times the largest tangent met on the way. Raises StructureError.
     """
     if isinstance(plan.chosen, Plain):
         return 0.0  # it is plain AD
     truth = _Truth(call, traced, moving, others)
+    if not (truth.forward or truth.reverse):
+        return float("nan")
     m, n = plan.shape
     matrix, whole_rows, whole_cols = _as_matrix(numbers, plan, question)
     rng = np.random.default_rng(0)
     worst: list[float] = []
-    if traced.graph.forward and whole_rows.any():
+    if truth.forward and whole_rows.any():
+        whole_cols[:] = False
         v = rng.standard_normal(n)
-        compare = _Comparison(plan, traced, truth.eps, lambda: truth.largest_tangent(v))
+        compare = _Comparison(plan, truth, lambda: truth.largest_tangent(v))
         worst.append(compare(matrix @ v, truth.push(v), abs(matrix) @ abs(v), whole_rows, "row"))
-    elif whole_cols.any():
+    elif truth.reverse and whole_cols.any():
+        whole_rows[:] = False
         u = rng.standard_normal(m)
-        compare = _Comparison(plan, traced, truth.eps, lambda: 0.0)
+        compare = _Comparison(plan, truth, lambda: 0.0)
         worst.append(compare(matrix.T @ u, truth.pull(u), abs(matrix).T @ abs(u), whole_cols, "column"))
-    elif plan.planned.wanted is not None and plan.planned.wanted.nnz:
-        worst.append(_sampled(matrix, truth, rng, plan, traced))
+    else:
+        whole_rows[:] = whole_cols[:] = False
+    if question.kind != "dense":
+        read = plan.planned.entries()
+        left = np.flatnonzero(~whole_rows[read.rows] & ~whole_cols[read.cols])
+        for k in rng.choice(left, min(_SAMPLED, left.size), replace=False) if left.size else ():
+            worst.append(_one_entry(matrix, truth, int(read.rows[k]), int(read.cols[k]), plan))
     seen = [w for w in worst if not np.isnan(w)]
     return max(seen) if seen else None
 
@@ -57,7 +69,12 @@ class _Truth:
     def __init__(self, call: backend.Call, traced: backend.Traced, moving: Any, others: Any):
         self._leaves = [jnp.asarray(leaf) for leaf in moving], others
         self._runner = functools.partial(backend.runner, call, traced)
+        self.graph = traced.graph
+        complex_of_real = any(np.issubdtype(a.dtype, np.complexfloating) for a in traced.outputs) and not all(
+            np.issubdtype(a.dtype, np.complexfloating) for a in traced.inputs
+        )
         self.forward = traced.graph.forward
+        self.reverse = traced.graph.reverse and not complex_of_real
         self.dtype = jnp.result_type(*self._leaves[0])
         self.eps = float(jnp.finfo(self.dtype).eps)
         self._push = jax.jit(lambda leaves, v: self._runner(*leaves).push(v[:, None])[:, 0])
@@ -69,29 +86,37 @@ class _Truth:
     def pull(self, u: np.ndarray) -> np.ndarray:
         return np.asarray(self._pull(self._leaves, jnp.asarray(u)))
 
+    def tangents(self, v: np.ndarray) -> list[tuple[Any, int, np.ndarray]]:
+        """(node, value, its tangent) for every active value on the way, along one direction."""
+        return self._runner(*self._leaves).tangents(v)
+
     def largest_tangent(self, v: np.ndarray) -> float:
-        return self._runner(*self._leaves).largest_tangent(v) if self.forward else 0.0
+        """What rounding errors scale with."""
+        found = [t[np.isfinite(t)] for _, _, t in self.tangents(v)] if self.forward else []
+        return float(max((abs(t).max(initial=0.0) for t in found), default=0.0))
 
 
 def _as_matrix(numbers: Any, plan: Plan, question: Question) -> tuple[Any, np.ndarray, np.ndarray]:
     """The answer as a matrix, and which of its rows and columns hold all the entries of J's."""
     m, n = plan.shape
+    everything = np.ones(m, bool), np.ones(n, bool)
     if question.kind == "dense":
-        return np.asarray(numbers), np.ones(m, bool), np.ones(n, bool)
+        return np.asarray(numbers), *everything
     read = plan.planned.entries()
     matrix = csr_array((np.asarray(numbers), (read.rows, read.cols)), shape=(m, n))
+    if question.needs_all:
+        return matrix, *everything
     pattern, wanted = plan.planned.pattern.tocsr(), plan.planned.wanted
     assert wanted is not None
     rows = np.diff(pattern.indptr) == np.diff(wanted.indptr)
     cols = np.bincount(pattern.indices, minlength=n) == np.bincount(wanted.indices, minlength=n)
-    return matrix, rows & (np.diff(pattern.indptr) > 0), cols
+    return matrix, rows, cols
 
 
 @dataclass(frozen=True)
 class _Comparison:
     plan: Plan
-    traced: backend.Traced
-    eps: float
+    truth: _Truth
     largest: Callable[[], float]  # the largest tangent met on the way, worked out only when the answers differ
 
     def __call__(self, ours: np.ndarray, true: np.ndarray, size: np.ndarray, where: np.ndarray, word: str) -> float:
@@ -99,50 +124,51 @@ class _Comparison:
         usable = where & np.isfinite(true) & np.isfinite(ours)
         if not usable.any():
             return float("nan")
-        scale = np.abs(true) + size + np.abs(true[usable]).max() * 1e-3
+        ours, true, size = (np.where(usable, numbers, 0.0) for numbers in (ours, true, size))
+        scale = np.abs(true) + size + np.abs(true).max() * 1e-3
         scale[scale == 0] = 1.0
-        error = np.where(usable, np.abs(ours - true) / scale, 0.0)
-        allowed = max(self.eps ** (2 / 3), 200 * self.eps)
+        error = np.abs(ours - true) / scale
+        eps = self.truth.eps
+        allowed = max(eps ** (2 / 3), 200 * eps)
         if error.max() > allowed:
             # Rounding grows with what cancels on the way: 1 − tanh² of a saturated unit is noise of size eps.
-            noise = 100 * self.eps * self.largest()
+            noise = 100 * eps * self.largest()
             error = np.where(np.abs(ours - true) <= noise, 0.0, error)
         worst = int(np.argmax(error))
         if error[worst] > allowed:
             raise StructureError(
                 f"the plan {self.plan.chosen.name!r} gives {ours[worst]:.6g} in {word} {worst} of a probe where plain "
-                f"AD gives {true[worst]:.6g}; suspected: {_suspect(self.traced)}. No result is returned. "
+                f"AD gives {true[worst]:.6g}; suspected: {_suspect(self.truth)}. No result is returned. "
                 'Please report this with the function; jacmap.jacobian(f, plan="plain") answers meanwhile'
             )
         return float(error[worst])
 
 
-def _sampled(matrix: Any, truth: _Truth, rng: Any, plan: Plan, traced: backend.Traced) -> float:
-    """A few wanted entries, each against its own column (row) of plain AD."""
-    wanted = plan.planned.wanted
-    assert wanted is not None
+def _one_entry(matrix: Any, truth: _Truth, i: int, j: int, plan: Plan) -> float:
+    """One wanted entry against its own column (row) of plain AD."""
     m, n = plan.shape
-    rows = np.repeat(np.arange(m), np.diff(wanted.indptr))
-    worst = float("nan")
-    for k in rng.choice(wanted.nnz, min(_SAMPLED, wanted.nnz), replace=False):
-        i, j = int(rows[k]), int(wanted.indices[k])
-        unit = np.eye(1, n, j)[0] if truth.forward else np.eye(1, m, i)[0]
-        true = truth.push(unit)[i] if truth.forward else truth.pull(unit)[j]
-        compare = _Comparison(plan, traced, truth.eps, functools.partial(truth.largest_tangent, np.eye(1, n, j)[0]))
-        found = compare(
-            np.array([matrix[i, j]]), np.array([true]), np.zeros(1), np.ones(1, bool), f"entry {i}, {j}, place"
-        )
-        worst = float(np.nanmax([worst, found]))
-    return worst
+    unit = np.eye(1, n, j)[0] if truth.forward else np.eye(1, m, i)[0]
+    true = truth.push(unit)[i] if truth.forward else truth.pull(unit)[j]
+    compare = _Comparison(plan, truth, functools.partial(truth.largest_tangent, np.eye(1, n, j)[0]))
+    ours = np.array([matrix[i, j]])
+    return compare(ours, np.array([true]), np.zeros(1), np.ones(1, bool), f"entry {i}, {j}, place")
 
 
-def _suspect(traced: backend.Traced) -> str:
-    """The operations whose rules are not a plain table row, or the last one before the output."""
-    nodes = traced.graph.active_nodes
-    odd = [node for node in nodes if node.note] or [
-        node for node in nodes if node.op.startswith(("custom", "scan", "while", "cond"))
-    ]
-    if not nodes:
-        return "nothing (no derivative flows through the graph)"
-    node = (odd or nodes)[-1]
-    return f"{node.op} at {node.place}"
+def _suspect(truth: _Truth) -> str:
+    """The first operation whose true tangents leave the pattern that its rule gives, along a few unit directions.
+
+    Where none does, or forward mode is impossible: the last operation that has a body or no exact rule.
+    """
+    graph = truth.graph
+    if truth.forward:
+        patterns = forward(graph, keep_all=True)
+        for j in np.unique(np.linspace(0, graph.shape[1] - 1, _DIRECTIONS).astype(int)):
+            for node, v, tangent in truth.tangents(np.eye(1, graph.shape[1], j)[0]):
+                allowed = np.zeros(tangent.size, bool)
+                if v in patterns:
+                    allowed[patterns[v].T.take(np.array([j])).tocsr().indices] = True
+                if (tangent.ravel()[~allowed] != 0).any():
+                    return f"the rule of {node.op} at {node.place}"
+    nodes = [node for node in graph.active_nodes if node.note or node.op in ("scan", "while", "cond")]
+    nodes = nodes or graph.active_nodes
+    return f"{nodes[-1].op} at {nodes[-1].place}" if nodes else "nothing (no derivative flows through the graph)"

@@ -16,13 +16,19 @@ Tracer = jax.core.Tracer
 _HIDDEN = (str(Path(jax.__file__).parent) + os.sep, str(Path(__file__).parents[3]) + os.sep)
 
 
-def user_line(source_info: Any) -> str:
-    """ "file.py:12 (function)" of the innermost frame outside JAX and jacmap; empty when there is none."""
+def user_line(source_info: Any, within: str = "") -> str:
+    """The innermost frame outside JAX and jacmap, as "file.py:12 (function)"; empty when there is none.
+
+    `within` names the jitted function that the equation stands in. JAX keeps the trace of such a function from its
+    first call, so a line outside of it may belong to another caller and is not told.
+    """
     traceback = getattr(source_info, "traceback", None)
     if traceback is None:
         return ""
     for frame in traceback.frames:
         if not frame.file_name.startswith(_HIDDEN) and not frame.file_name.startswith("<"):
+            if within and frame.function_name != within:
+                return ""
             return f"{os.path.basename(frame.file_name)}:{frame.line_num} ({frame.function_name})"
     return ""
 

@@ -58,14 +58,15 @@ class Runner:
             return self.parts.whole(dropped), self.x
         return self.parts.segment(*between)
 
-    def largest_tangent(self, direction: Any) -> float:
-        """The largest entry of any tangent on the way, for one direction: what rounding errors scale with."""
+    def tangents(self, direction: Any) -> list[tuple[Any, int, np.ndarray]]:
+        """(node, value, tangent) for every active value on the way, along one direction."""
         assert self.parts is not None
-        tangents = jax.jit(jax.jvp, static_argnums=0)(
+        graph = self.parts.graph
+        pushed = jax.jit(jax.jvp, static_argnums=0)(
             self.parts.everything, (self.x,), (jnp.asarray(direction, self.x.dtype),)
         )[1]
-        finite = [np.abs(np.asarray(t)[np.isfinite(np.asarray(t))]).max(initial=0.0) for t in tangents]
-        return float(max(finite, default=0.0))
+        at = [(node, v) for node in graph.active_nodes for v in node.outputs if graph.values[v].active]
+        return [(node, v, np.asarray(t)) for (node, v), t in zip(at, pushed, strict=True)]
 
     def identity(self, size: int) -> Any:
         return self._seeds(jnp.eye(size, dtype=self.x.dtype))

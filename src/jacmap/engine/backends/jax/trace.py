@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -63,7 +64,7 @@ class _Builder:
             input_ids.append(self.value(var.aval, varying=is_active, active=live))
             if position in given:
                 self.facts.give(input_ids[-1], given[position])
-        outputs = self.walk(jaxpr, const_ids, input_ids, "")
+        outputs = self.walk(jaxpr, const_ids, input_ids, _Site())
         return self.finish(
             [v for v, a in zip(input_ids, active, strict=True) if a],
             [v for v, a in zip(input_ids, active, strict=True) if not a],
@@ -88,7 +89,7 @@ class _Builder:
             self.literals[key] = self.constant(atom.val, atom.aval)
         return self.literals[key]
 
-    def walk(self, jaxpr: Any, const_ids: Sequence[int], input_ids: Sequence[int], scope: str) -> list[int]:
+    def walk(self, jaxpr: Any, const_ids: Sequence[int], input_ids: Sequence[int], site: _Site) -> list[int]:
         env = dict(zip(jaxpr.constvars, const_ids, strict=True)) | dict(zip(jaxpr.invars, input_ids, strict=True))
 
         def read(atom: Any) -> int:
@@ -100,13 +101,13 @@ class _Builder:
             if inner is not None:
                 body, body_consts = compat.sub_jaxpr(eqn.params[inner])
                 ids = [self.constant(c, v.aval) for c, v in zip(body_consts, body.constvars, strict=True)]
-                outputs = self.walk(body, ids, inputs, _join(scope, compat.scope(eqn.source_info)))
+                outputs = self.walk(body, ids, inputs, _Site(site, eqn))
             else:
-                outputs = list(self.operation(eqn, inputs, scope))
+                outputs = list(self.operation(eqn, inputs, site))
             env.update(zip(eqn.outvars, outputs, strict=True))
         return [read(atom) for atom in jaxpr.outvars]
 
-    def operation(self, eqn: Any, inputs: tuple[int, ...], scope: str) -> tuple[int, ...]:
+    def operation(self, eqn: Any, inputs: tuple[int, ...], site: _Site) -> tuple[int, ...]:
         key = _sharing_key(eqn, inputs)
         if key is not None and key in self.shared:
             return self.shared[key]
@@ -121,7 +122,7 @@ class _Builder:
         outputs = tuple(self.value(var.aval, varying, active and differentiable(var.aval)) for var in eqn.outvars)
         call = self.call(eqn, inputs)
         self.facts.derive(eqn, call, inputs, outputs)
-        self.nodes.append(self.node(eqn, rule, call, inputs, outputs, scope))
+        self.nodes.append(self.node(eqn, rule, call, inputs, outputs, site))
         if key is not None:
             self.shared[key] = outputs
         return outputs
@@ -140,7 +141,7 @@ class _Builder:
         )
 
     def node(
-        self, eqn: Any, rule: Rule, call: Call, inputs: tuple[int, ...], outputs: tuple[int, ...], scope: str
+        self, eqn: Any, rule: Rule, call: Call, inputs: tuple[int, ...], outputs: tuple[int, ...], site: _Site
     ) -> Node:
         is_active = any(call.active)
         modes = rule.modes(call) if is_active else (True, True)
@@ -150,7 +151,7 @@ class _Builder:
             inputs=inputs,
             outputs=outputs,
             local_of=lambda: rule.local(call),
-            place_of=lambda: Place(_join(scope, compat.scope(eqn.source_info)), compat.user_line(eqn.source_info)),
+            place_of=lambda: site.place(eqn),
             affine=is_active and rule.affine(call),
             forward=modes[0],
             reverse=modes[1],
@@ -171,8 +172,18 @@ class _Builder:
         return Graph(self.values, kept[::-1], tuple(inputs), tuple(outputs), tuple(others), constants)
 
 
-def _join(outer: str, inner: str) -> str:
-    return "/".join(part for part in (outer, inner) if part)
+@dataclass(frozen=True)
+class _Site:
+    """Where in the user's code an equation stands: inside which inlined calls. Read only when somebody asks."""
+
+    outer: _Site | None = None
+    call: Any = None
+
+    def place(self, eqn: Any) -> Place:
+        around = Place() if self.outer is None else self.outer.place(self.call)
+        within = "" if self.call is None else str(self.call.params.get("name", ""))
+        scope = "/".join(part for part in (around.scope, compat.scope(eqn.source_info)) if part)
+        return Place(scope, compat.user_line(eqn.source_info, within) or around.line)
 
 
 def _sharing_key(eqn: Any, inputs: tuple[int, ...]) -> Any:
