@@ -15,7 +15,7 @@ from jacmap.engine.backends.jax.rules import RULES
 from jacmap.engine.graph import Pattern
 from jacmap.engine.plan.question import Question
 
-N = 1200
+N = 300
 X = draw(1, N)
 
 
@@ -124,21 +124,20 @@ def test_a_plan_made_inside_a_trace_is_caught_at_the_first_values(broken):
 
 def test_the_escape_it_names_answers(broken):
     broken("cumsum", diagonal_only)
-    x = draw(2, 300)
-    found = jm.jacobian(coupled, plan="plain")(x)
-    np.testing.assert_allclose(found, np.tril(np.ones((300, 300))) * np.cos(x), rtol=1e-12)
+    found = jm.jacobian(coupled, plan="plain")(X)
+    np.testing.assert_allclose(found, np.tril(np.ones((N, N))) * np.cos(X), rtol=1e-12)
 
 
 # -- no false alarms ---------------------------------------------------------------------------------------------
 def test_values_that_are_not_finite_are_no_mismatch():
     """Infinite entries cannot be compared; the others are, and a later finite point is."""
-    x = jnp.linspace(0.0, 4.0, 500)
+    x = jnp.linspace(0.0, 4.0, N)
     jacobian = jm.diagonal(jnp.sqrt)
     assert not np.isfinite(jacobian(x)[0])
     np.testing.assert_allclose(jacobian(x)[1:], 0.5 / np.sqrt(x[1:]), rtol=1e-12)
     only_nan = jm.jacobian(heat)
-    assert np.isnan(only_nan(jnp.full(500, jnp.nan))).any()
-    np.testing.assert_allclose(only_nan(X[:500]), heat_known(X[:500]), rtol=1e-12)
+    assert np.isnan(only_nan(jnp.full(N, jnp.nan))).any()
+    np.testing.assert_allclose(only_nan(X), heat_known(X), rtol=1e-12)
 
 
 def test_cancellation_is_no_mismatch():
@@ -152,18 +151,14 @@ def test_cancellation_is_no_mismatch():
 def test_a_row_that_is_seen_whole_does_not_excuse_the_others(broken):
     """Row 0 of a lower triangular J is its diagonal entry alone, and right; the rest of the diagonal is not."""
 
+    strict, late = np.tril(np.ones((N, N)), -1), np.where(np.arange(N) < 1, 0.0, 1.0)
+
     def f(x):
-        late = jnp.where(jnp.arange(N) < N // 2, 0.0, 1.0)
-        return STRICT @ x * 1e-3 + x**2 + late * jnp.sin(x)[::-1] * late[::-1]
+        return strict @ x + x**2 + late * jnp.cumsum(jnp.sin(x))
 
-    def g(x):
-        return f(x) + jnp.where(jnp.arange(N) < 1, 0.0, 1.0) * jnp.sin(jnp.roll(x, 1))
-
-    STRICT = np.tril(np.ones((N, N)), -1)
-    broken("sin", nothing)
-    assert jm.plan(f, X, question="diagonal").passes == 1  # here nothing is wrong
+    broken("cumsum", diagonal_only)
     with pytest.raises(jm.StructureError):
-        jm.diagonal(g)(X)
+        jm.diagonal(f)(X)
 
 
 @pytest.mark.parametrize("question", ["diagonal", "trace"])
@@ -187,8 +182,8 @@ def test_a_mode_that_is_missing_is_not_used(question):
 
 @pytest.mark.parametrize("scale", [1e-200, 1e200])
 def test_scale_does_not_matter(scale):
-    found = jm.jacobian(lambda x: heat(x) * scale)(X[:500])
-    np.testing.assert_allclose(np.asarray(found) / scale, heat_known(X[:500]), rtol=1e-12)
+    found = jm.jacobian(lambda x: heat(x) * scale)(X)
+    np.testing.assert_allclose(np.asarray(found) / scale, heat_known(X), rtol=1e-12)
 
 
 # -- the comparison itself ---------------------------------------------------------------------------------------

@@ -62,7 +62,7 @@ class Jacobian:
     @cached_property
     def pattern(self) -> Pattern:
         """Which entries can be nonzero, at any point; may over-estimate, never misses one."""
-        return self.plan("dense").planned.pattern
+        return self._transform(Question("dense")).unprobed_plan(*self.args).planned.pattern
 
     @cached_property
     def structure(self) -> Structure:
@@ -269,7 +269,7 @@ class Jacobian:
 
     def __str__(self) -> str:
         m, n = self.shape
-        plan = self.plan("dense")
+        plan = self._transform(Question("dense")).unprobed_plan(*self.args)
         small = max(m, n) <= 8
         lines = [f"J of {self.name}: {m}×{n}, {self.structure}"]
         if small:

@@ -16,7 +16,7 @@ import numpy as np
 from jax.experimental import sparse as jax_sparse
 
 from ._arguments import check_inputs, check_outputs, positions, translated
-from ._errors import ModeError, TraceError
+from ._errors import ArgumentError, ModeError, TraceError
 from ._memory import parse_memory
 from ._probe import probe
 from .engine.backends.jax import function as backend
@@ -25,7 +25,10 @@ from .engine.plan.execute import execute
 from .engine.plan.plan import Plan
 from .engine.plan.planner import Limits, make_plan
 from .engine.plan.question import Question
-from .engine.plan.recipe import Constant, Plain, Recipe
+from .engine.plan.recipe import Coloured, Constant, Plain, Recipe
+
+
+_NOTHING = object()  # stands for a first argument that was not given by position
 
 
 class PlannedFunction(Protocol):
@@ -99,7 +102,7 @@ class Transform:
         """
         busy, direct, slow, finish = self._busy, self._direct, self.call, self._finisher()
 
-        def planned(x: Any, /, *rest: Any, **kwargs: Any) -> Any:
+        def planned(x: Any = _NOTHING, /, *rest: Any, **kwargs: Any) -> Any:
             if not busy:
                 try:
                     out = direct(x, *rest, **kwargs) if rest or kwargs else direct(x)
@@ -115,6 +118,7 @@ class Transform:
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
         """The answer at these arguments, after whatever is due: planning, measuring, the probe."""
+        args = args if args and args[0] is not _NOTHING else ()
         check_inputs(args, self.argnums, self.holomorphic)
         static = self._has_static(args, kwargs)
         if self._inlined:
@@ -153,6 +157,8 @@ class Transform:
         call = backend.on_leaves(self.f, sig, self.has_aux)
         entry, traced = self._entry(sig, call)
         chosen = entry.plan.chosen
+        if self.question.kind == "dense":
+            _check_size(entry.plan.shape, traced)
         with translated(self.f):
             dense = self.question.kind == "dense" and entry.constant is None
             if dense and isinstance(chosen, Plain) and not chosen.chunk and traced.uniform:
@@ -256,6 +262,11 @@ class Transform:
         timed.update({name: statistics.median(times) for name, times in rounds.items()})
         entry.plan.chosen = runs[min(timed, key=lambda name: timed[name])][0]
 
+    def unprobed_plan(self, *args: Any) -> Plan:
+        """The plan for arguments of these shapes as it stands, without running anything."""
+        sig = self._signature(args, {})
+        return self._entry(sig, backend.on_leaves(self.f, sig, self.has_aux))[0].plan
+
     def plan(self, *args: Any, **kwargs: Any) -> Plan:
         """The plan for arguments of these shapes; probed when they are concrete."""
         sig = self._signature(args, kwargs)
@@ -278,13 +289,15 @@ class Transform:
             return
         call = backend.on_leaves(self.f, sig, self.has_aux)
         moving, others = [leaves[p] for p in sig.moving], [leaves[p] for p in sig.others]
-        numbers = self._numbers(out, entry)
+        numbers, question = self._numbers(out, entry), self.question
         if numbers is None:
-            answer = functools.partial(_answer, entry.plan, entry.plan.chosen, self.question, call, entry.traced)
+            if question.kind == "dense" and isinstance(entry.plan.chosen, Coloured):
+                question = Question("sparse")  # the entries alone: the matrix may be too large to be formed for a check
+            answer = functools.partial(_answer, entry.plan, entry.plan.chosen, question, call, entry.traced)
             with translated(self.f):
                 numbers = jax.jit(answer)(moving, others)
         try:
-            entry.plan.probed = probe(numbers, entry.plan, self.question, call, entry.traced, moving, others)
+            entry.plan.probed = probe(numbers, entry.plan, question, call, entry.traced, moving, others)
         except ArithmeticError:
             self.entries.pop(self._key(sig), None)
             self._direct.clear_cache()
@@ -399,6 +412,17 @@ def _matrix(out: _Numbers) -> jax_sparse.BCOO:
 
 def _matrix_and_aux(out: tuple[_Numbers, Any]) -> tuple[jax_sparse.BCOO, Any]:
     return _matrix(out[0]), out[1]
+
+
+def _check_size(shape: tuple[int, int], traced: backend.Traced) -> None:
+    """XLA counts entries in int32; beyond that a dense answer is hopeless anyway."""
+    m, n = shape
+    if m * n >= 2**31:
+        size = m * n * max(a.dtype.itemsize for a in traced.inputs) / 1e9
+        raise ArgumentError(
+            f"form: a dense {m}×{n} Jacobian is an array of {size:.0f} GB, expected less than 2³¹ entries; ask for "
+            'form="sparse" (J.sparse()), for rows, columns or entries, or for products'
+        )
 
 
 def _answer(

@@ -31,6 +31,8 @@ LATTICE_PAIRS = 30_000
 LATTICE_FORMS = 30_000
 # Longest row that a lattice beyond "modulo k" is tried for: the widest stencils have some 125 points.
 LATTICE_ROW = 256
+# Moduli tried on a stencil, counted from the lower bound; stencils that need more are better coloured greedily.
+MODULI = 48
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,11 +193,14 @@ def lattice(problem: Problem, fewest: int, too_many: int) -> tuple[str, np.ndarr
     column = np.arange(problem.n)
     sample = problem.pick_rows(_spread(problem))
     grids: list[Grid] | None = None
-    for k in range(max(fewest, 1), too_many):
+    # Rows that are not copies of one another seldom fit a lattice: there a few moduli are tried, not all.
+    stencil = _repeats(sample)
+    tries = MODULI if stencil else 4
+    for k in range(max(fewest, 1), min(too_many, fewest + tries)):
         colours = column % k
         if not len(sample.clashes(colours, k)) and not len(problem.clashes(colours, k)):
             return f"modulo {k}", colours
-        grids = _grids(sample) if grids is None else grids
+        grids = (_grids(sample) if stencil else []) if grids is None else grids
         for grid in grids:
             for colours, form in grid.forms(k):
                 failing = problem.clashes(colours, k)
@@ -255,7 +260,7 @@ def _spread(problem: Problem) -> np.ndarray:
 
 def _grids(sample: Problem) -> list[Grid]:
     """The grids that the columns may be points of, with the conflicts of the sample; none if no stencil."""
-    if sample.lengths.max() > LATTICE_ROW or not _repeats(sample):
+    if sample.lengths.max() > LATTICE_ROW:
         return []
     pairs = _pairs(sample)
     chains = _stride_chains(sample.n, pairs, len(sample.lengths))

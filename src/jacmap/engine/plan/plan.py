@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -74,7 +75,9 @@ class Plan:
         ]
         for note in self.graph.notes():
             lines.append(f"  note: {note}")
-        if self.probed is None:
+        if self.probed is not None and math.isnan(self.probed):
+            lines.append("  cannot be probed: no plain AD mode runs the whole function")
+        elif self.probed is None:
             lines.append("  not probed yet: no concrete values have been seen")
         else:
             lines.append(f"  probed against plain AD: relative difference {self.probed:.1e}")
@@ -83,8 +86,8 @@ class Plan:
     def _verdict(self, recipe: Recipe) -> str:
         if self.measured:
             ours, theirs = self.measured.get(self.chosen.name), self.measured.get(recipe.name)
-            return f"{theirs / ours:.3g}× the chosen one" if ours and theirs else "not measured"
-        return f"{recipe.cost / self.chosen.cost:.3g}× the chosen one" if self.chosen.cost else ""
+            return _ratio(theirs / ours) if ours and theirs else "not measured"
+        return _ratio(recipe.cost / self.chosen.cost) if self.chosen.cost else ""
 
     def _table(self) -> list[str]:
         head = ("candidate", "passes", "cost", "memory", "verdict")
@@ -102,6 +105,12 @@ class Plan:
         rows += [(name, "", "", "", f"not possible: {reason}") for name, reason in self.planned.rejected]
         widths = [max(len(row[k]) for row in rows) for k in range(4)]
         return ["  " + "  ".join([*(row[k].ljust(widths[k]) for k in range(4)), row[4]]).rstrip() for row in rows]
+
+
+def _ratio(value: float) -> str:
+    if 0.995 <= value < 1.005:
+        return "the same cost"
+    return f"{value:.0f}× the chosen one" if value >= 100 else f"{value:.3g}× the chosen one"
 
 
 def _short(value: float) -> str:

@@ -27,6 +27,8 @@ CLEARLY = 0.8
 MOST_BOUNDARIES = 40
 # How hard the colourings look for fewer colours; planning must stay cheap beside compiling.
 EFFORT = 0.3
+# Patterns below this many bytes are always kept: a full form in their place would only make the answer larger.
+SMALLEST_BOUND = 2.0**26
 # Colouring a pattern with more entries than this is not tried: it has gone to its full form for want of memory.
 LARGEST_COLOURED = 2**26
 
@@ -84,7 +86,8 @@ def make_plan(
     operation lacks are listed as rejected.
     """
     # Five bytes per stored entry (a bool and an int32): a pattern that would not fit goes to its full form.
-    stored = LARGEST_PATTERN if limits.memory is None else min(LARGEST_PATTERN, int(limits.memory // 5))
+    bound = max(SMALLEST_BOUND, limits.memory or np.inf)
+    stored = int(min(LARGEST_PATTERN, bound // 5))
     pattern = jacobian_pattern(graph, stored) if known is None else known[0]
     forward, reverse = graph.forward, graph.reverse and reverse_allowed
     rejected = [

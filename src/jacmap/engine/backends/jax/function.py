@@ -61,6 +61,13 @@ class Traced:
         )
 
     @property
+    def eps(self) -> float:
+        """The relative rounding of the coarsest dtype that derivatives pass through."""
+        avals = [*self.inputs, *self.outputs]
+        avals += [var.aval for node in self.graph.active_nodes for var in node.payload.outvars]
+        return max(float(jnp.finfo(a.dtype).eps) for a in avals if jnp.issubdtype(a.dtype, jnp.inexact))
+
+    @property
     def uniform(self) -> bool:
         """Have all inputs one dtype, and all outputs? Else JAX's own transforms would have to promote."""
         return all(len({a.dtype for a in avals}) == 1 for avals in (self.inputs, self.outputs))
@@ -74,8 +81,8 @@ class Traced:
 def signature(args: tuple[Any, ...], kwargs: dict[str, Any], argnums: Sequence[int]) -> Signature:
     """The signature of a call whose arguments at `argnums` are differentiated."""
     leaves, treedef = tree.tree_flatten((args, kwargs))
-    flags = [k in argnums for k, arg in enumerate(args) for _ in tree.tree_leaves(arg)]
-    flags += [False] * (len(leaves) - len(flags))
+    owner = [k for k, arg in enumerate(args) for _ in tree.tree_leaves(arg)]
+    flags = [k in argnums for k in owner] + [False] * (len(leaves) - len(owner))
     moving: list[int] = []
     others: list[int] = []
     static: list[tuple[int, Any]] = []
@@ -87,6 +94,7 @@ def signature(args: tuple[Any, ...], kwargs: dict[str, Any], argnums: Sequence[i
         else:
             static.append((p, leaf))
     in_tree = tree.tree_structure(tuple(args[k] for k in argnums))
+    moving.sort(key=lambda p: argnums.index(owner[p]))  # in the order of argnums, as the answer is laid out
     return Signature(treedef, in_tree, tuple(moving), tuple(others), tuple(avals), tuple(static))
 
 
