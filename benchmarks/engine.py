@@ -374,7 +374,8 @@ def main() -> int:
     console.print(table(rows))
     missed = sum(row.holds is False for row in rows)
     seconds = perf_counter() - start
-    console.print(f"{missed or 'no'} floor{'s' * (missed != 1)} missed; {seconds:.0f} s; wrote {out.relative_to(HERE.parent)}")
+    verdict = f"{missed or 'no'} floor{'s' * (missed != 1)} missed"
+    console.print(f"{verdict}; {seconds:.0f} s; wrote {out.relative_to(HERE.parent)}")
     return 0
 
 

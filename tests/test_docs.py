@@ -14,6 +14,7 @@ import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,7 @@ def blocks(document: Path) -> list[Block]:
     text = document.read_text(encoding="utf-8")
     fences = list(FENCE.finditer(text))
     found = []
-    for fence, following in zip(fences, [*fences[1:], None], strict=True):
+    for fence, following in zip_longest(fences, fences[1:]):
         language, body = fence.groups()
         line = text.count("\n", 0, fence.start()) + 1
         if language == "python":
@@ -72,7 +73,7 @@ def outputs(document: Path) -> list[str]:
         environment.pop(name, None)
     run = subprocess.run(
         [sys.executable, "-W", "error::UserWarning", __file__, "--run", str(document)],
-        cwd=ROOT, env=environment, capture_output=True, text=True, encoding="utf-8", timeout=300,
+        cwd=ROOT, env=environment, capture_output=True, text=True, encoding="utf-8", timeout=120,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     assert not run.stderr.strip(), run.stderr

@@ -1,5 +1,8 @@
 """Every row of the rule table, checked numerically against plain JAX. A row without an example fails."""
 
+import importlib.util
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import jax.scipy as jsp
@@ -509,3 +512,11 @@ def test_row(name, example, position):
         np.testing.assert_array_equal(aware, seen)
     if graph.is_affine:
         np.testing.assert_allclose(found[0], found[1], rtol=1e-9, atol=1e-12)
+
+
+def test_the_page_of_operations_is_up_to_date():
+    path = Path(__file__).parents[1] / "docs" / "make_operations.py"
+    spec = importlib.util.spec_from_file_location("make_operations", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.PAGE.read_text(encoding="utf-8") == module.page(), "run: python docs/make_operations.py"

@@ -14,6 +14,7 @@ from scipy.sparse import csr_array
 
 from ._errors import StructureError
 from .engine.backends.jax import function as backend
+from .engine.backends.jax.run import Runner
 from .engine.graph import forward
 from .engine.plan.plan import Plan
 from .engine.plan.question import Question
@@ -91,7 +92,7 @@ class _Truth:
         return self._here.tangents(v)
 
     @functools.cached_property
-    def _here(self) -> backend.Runner:
+    def _here(self) -> Runner:
         """Kept, so that its pass through all values is compiled once for all directions."""
         return self._runner(*self._leaves)
 

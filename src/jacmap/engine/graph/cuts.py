@@ -86,7 +86,7 @@ def nodes_between(graph: Graph, before: Cut, after: Cut) -> list[Node]:
 
 
 def _inside(graph: Graph, nodes: list[Node], before: Cut, after: Cut, widest: int, depth: int = 6) -> list[Cut]:
-    """Cuts strictly between two cuts that are no wider than `widest`, in order."""
+    """Cuts between two cuts that are no wider than `widest`, in order."""
     cut = _narrowest(graph, nodes, before, after)
     if cut is None or cut.width > widest:
         return []
@@ -101,7 +101,19 @@ def _inside(graph: Graph, nodes: list[Node], before: Cut, after: Cut, widest: in
 
 
 def _narrowest(graph: Graph, nodes: list[Node], before: Cut, after: Cut) -> Cut | None:
-    """The minimum cut strictly inside a stretch; None when there is none (an end value goes straight through)."""
+    """The minimum cut of a stretch that is neither of its ends; None when there is none.
+
+    It may hold some of the values of either end: an output made early goes straight through all later cuts.
+    """
+    if max(len(before.values), len(after.values)) > 1:
+        found = _minimum(graph, nodes, before, after, keep_ends=True)
+        if found is not None and set(found.values) not in (set(before.values), set(after.values)):
+            return found
+    return _minimum(graph, nodes, before, after, keep_ends=False)
+
+
+def _minimum(graph: Graph, nodes: list[Node], before: Cut, after: Cut, keep_ends: bool) -> Cut | None:
+    """The minimum cut by maximum flow; with `keep_ends` False among the sets that hold no value of either end."""
     number: dict[int, int] = {}
     for v in (*before.values, *after.values, *(v for node in nodes for v in (*node.inputs, *node.outputs))):
         if graph.values[v].active:
@@ -109,9 +121,9 @@ def _narrowest(graph: Graph, nodes: list[Node], before: Cut, after: Cut) -> Cut 
     count = len(number)
     source, sink, first_op = 2 * count, 2 * count + 1, 2 * count + 2
     edges: dict[tuple[int, int], int] = {}
-    ends = set(before.values) | set(after.values)
+    barred = set() if keep_ends else set(before.values) | set(after.values)
     for v, k in number.items():
-        edges[2 * k, 2 * k + 1] = _INFINITE if v in ends else min(graph.values[v].size, _INFINITE)
+        edges[2 * k, 2 * k + 1] = _INFINITE if v in barred else min(graph.values[v].size, _INFINITE)
     for v in before.values:
         if v in number:
             edges[source, 2 * number[v]] = _INFINITE
@@ -138,7 +150,7 @@ def _narrowest(graph: Graph, nodes: list[Node], before: Cut, after: Cut) -> Cut 
     reached = np.zeros(size, bool)
     reached[breadth_first_order(_as_matrix(residual), source, return_predecessors=False)] = True
     values = tuple(v for v, k in number.items() if reached[2 * k] and not reached[2 * k + 1])
-    if not values or set(values) & ends:
+    if not values or barred.intersection(values):
         return None
     return Cut(values, sum(graph.values[v].size for v in values))
 

@@ -256,16 +256,31 @@ class Pattern:
             if self.core is other.core:
                 return self
             return Pattern(self.shape, self.rows, self.matrix() + other.matrix(), self.cols)
+        groups = None if same_rows else _refine(self.rows, other.rows)
+        if self.cols is None and other.cols is None and not same_rows and groups is None:
+            return Pattern(self.shape, None, self._over_rows() + other._over_rows(), None)
         (a, b), cols = align_columns([self, other])
         if same_rows and a.shape[0] == b.shape[0]:
             return Pattern(self.shape, self.rows, a + b, cols)
-        groups = _refine(self.rows, other.rows)
         if groups is None:
             a = a if self.rows is None else _rows_of(a, self.rows)
             b = b if other.rows is None else _rows_of(b, other.rows)
             return Pattern(self.shape, None, a + b, cols)
         label, first, second = groups
         return Pattern(self.shape, label, _rows_of(a, first) + _rows_of(b, second), cols)._simplify()
+
+    def _over_rows(self) -> csr_array:
+        """The m rows over the core's columns."""
+        if self.rows is None:
+            return self.matrix()
+        if self.core is not None:
+            return _rows_of(self.core, self.rows)
+        present = self.rows >= 0
+        everywhere = bool(present.all())
+        indices = self.rows if everywhere else self.rows[present]
+        counted = np.arange(1, self.rows.size + 1) if everywhere else np.cumsum(present)
+        pointers = np.concatenate([[0], counted]).astype(np.int32)
+        return csr_array((np.ones(indices.size, bool), indices, pointers), shape=(self.rows.size, self.core_shape[1]))
 
     def matrix(self) -> csr_array:
         """The core as a CSR, also where it is the identity."""
@@ -280,7 +295,7 @@ class Pattern:
     # -- out -----------------------------------------------------------------------------------------------
     def tocsr(self) -> csr_array:
         """The m×n boolean CSR, indices sorted."""
-        matrix = self.matrix() if self.rows is None else _rows_of(self.matrix(), self.rows)
+        matrix = self._over_rows()
         if self.cols is not None:
             matrix = matrix @ _expansion(self.cols, self.core_shape[1])
         matrix = csr_array(matrix, shape=self.shape)
