@@ -1,4 +1,4 @@
-"""The documents are run: every Python block, every `$ jacmap ...`, what they print, the links, the lists of names.
+"""The documents are run: every Python block, every `$ jacmap ...`, what they print, and the links.
 
 `python tests/test_docs.py` writes what the code prints today into the documents; read the difference before keeping it.
 """
@@ -155,20 +155,6 @@ def test_paths_and_targets_that_are_named_exist(document: Path) -> None:
     for target in re.findall(r"`make ([\w-]+)`", text):
         known = re.search(rf"^{target}:", makefile, re.MULTILINE)
         assert known or (ROOT / f"benchmarks/{target.removeprefix('bench-')}.py").exists(), f"no target {target}"
-
-
-def listed(heading: str) -> set[str]:
-    """The names in the text block that follows a heading of docs/limitations.md."""
-    text = (ROOT / "docs/limitations.md").read_text(encoding="utf-8")
-    return set(text.split(f"{heading}\n", 1)[1].split("```text\n", 1)[1].split("```", 1)[0].split())
-
-
-def test_the_operations_that_over_estimate_are_the_ones_of_the_table() -> None:
-    from jacmap.engine.backends.jax.rules import RULES
-
-    assert listed("### Operations whose pattern may be larger than the truth") == {
-        name for name, rule in RULES.items() if not rule.exact
-    }
 
 
 def renew(document: Path) -> None:

@@ -75,34 +75,30 @@ def knowledge(call: Call, positions: Sequence[int]) -> dict[int, np.ndarray]:
 # -- custom derivative rules -------------------------------------------------------------------------------------
 
 
-def _signature(call: Call) -> tuple[Any, ...]:
-    """What the traced rule of a call depends on; call sites that agree share one trace."""
-    return (
-        tuple((a.aval.shape, a.aval.dtype) for a in call.eqn.invars),
-        tuple(i for i, a in enumerate(call.active) if a),
-    )
+_MOST_REMEMBERED = 4096
+_memory: OrderedDict[Any, tuple[Any, Any]] = OrderedDict()
 
 
-class _Traced:
-    """Traced custom rules by body. JAX keeps one body per function and shapes, so repeated calls share it."""
+def _remembered(what: str, owners: Sequence[Any], key: Any, make: Callable[[], Any]) -> Any:
+    """`make()`, once for the same objects. Bodies nest, and each is asked for its work and modes at every level.
 
-    def __init__(self, trace: Callable[[Any, tuple[int, ...]], Any], size: int = 256):
-        self.trace, self.size = trace, size
-        self.found: OrderedDict[Any, tuple[Any, Any]] = OrderedDict()
+    The owners are held along with the result, so that their ids stay their own.
+    """
+    full = (what, tuple(id(owner) for owner in owners), key)
+    held = _memory.get(full)
+    if held is None:
+        held = _memory[full] = (tuple(owners), make())
+        if len(_memory) > _MOST_REMEMBERED:
+            _memory.popitem(last=False)
+    return held[1]
 
-    def __call__(self, call: Call) -> Any:
-        body = call.params["call_jaxpr"]
-        avals, which = _signature(call)
-        key = (id(body), avals, which)
-        held = self.found.get(key)
-        if held is None:
-            held = self.found[key] = (
-                body,
-                self.trace(call.eqn, which),
-            )  # holding the body keeps its id its own
-            if len(self.found) > self.size:
-                self.found.popitem(last=False)
-        return held[1]
+
+def _traced_rule(trace: Callable[[Any, tuple[int, ...]], Any], call: Call) -> Any:
+    """The traced custom rule of a call. All parameters count: two rules can share one primal body."""
+    avals = tuple((atom.aval.shape, atom.aval.dtype) for atom in call.eqn.invars)
+    which = tuple(i for i, a in enumerate(call.active) if a)
+    owners = list(call.params.values())
+    return _remembered(trace.__name__, owners, (avals, which), lambda: trace(call.eqn, which))
 
 
 def _jvp_rule(eqn: Any, which: tuple[int, ...]) -> Any:
@@ -146,9 +142,6 @@ def _inexact_outputs(eqn: Any) -> list[int]:
     return [k for k, var in enumerate(eqn.outvars) if _inexact(var.aval)]
 
 
-_jvp_rules, _vjp_rules = _Traced(_jvp_rule), _Traced(_vjp_rule)
-
-
 def _rule_graph(call: Call, rule: Any) -> Graph:
     """The rule as a function of its tangents or cotangents; the primals are unknown but for what is known of them."""
     count = len(call.inputs)
@@ -159,20 +152,21 @@ def _rule_graph(call: Call, rule: Any) -> Graph:
 def _custom_jvp(call: Call) -> Local:
     """The pattern of the rule's output tangents with respect to its input tangents."""
     which = [i for i, a in enumerate(call.active) if a]
-    found = summary(_rule_graph(call, _jvp_rules(call)))
+    found = summary(_rule_graph(call, _traced_rule(_jvp_rule, call)))
     return {(k, which[j]): pattern for (k, j), pattern in found.items()}
 
 
 def _custom_vjp(call: Call) -> Local:
     """The transpose of the pattern of the rule's input cotangents with respect to its output cotangents."""
     which, carried = [i for i, a in enumerate(call.active) if a], _inexact_outputs(call.eqn)
-    found = summary(_rule_graph(call, _vjp_rules(call)))
+    found = summary(_rule_graph(call, _traced_rule(_vjp_rule, call)))
     return {(carried[j], which[k]): pattern.T for (k, j), pattern in found.items()}
 
 
 def _custom_jvp_modes(call: Call) -> tuple[bool, bool]:
-    graph = _rule_graph(call, _jvp_rules(call))
-    return graph.forward, graph.reverse
+    rule = _traced_rule(_jvp_rule, call)
+    count = len(call.inputs)
+    return _modes(rule.jaxpr, rule.consts, (*[False] * count, *[True] * (len(rule.in_avals) - count)))
 
 
 # -- branches ----------------------------------------------------------------------------------------------------
@@ -197,8 +191,8 @@ def _cond(call: Call) -> Local:
 
 
 def _cond_modes(call: Call) -> tuple[bool, bool]:
-    graphs = [body_graph(*compat.sub_jaxpr(b), list(call.active[1:])) for b in call.params["branches"]]
-    return all(g.forward for g in graphs), all(g.reverse for g in graphs)
+    found = [_modes(*compat.sub_jaxpr(branch), call.active[1:]) for branch in call.params["branches"]]
+    return all(forward for forward, _ in found), all(reverse for _, reverse in found)
 
 
 def _cond_work(call: Call) -> float:
@@ -215,9 +209,7 @@ class _Body:
         whole = jacobian_pattern(graph)
         carry, ys = whole.take(rows[0]), whole.take(rows[1])
         at = (0, *np.cumsum(widths).tolist())
-        self.carry_consts, self.carry_carry, self.carry_xs = (
-            carry.columns(at[k], at[k + 1]) for k in range(3)
-        )
+        self.carry_consts, self.carry_carry, self.carry_xs = (carry.columns(at[k], at[k + 1]) for k in range(3))
         self.ys_consts, self.ys_carry, self.ys_xs = (ys.columns(at[k], at[k + 1]) for k in range(3))
 
 
@@ -242,8 +234,7 @@ def _over_time(body: _Body, length: int, reverse: bool) -> dict[tuple[str, int],
         blocks["carry", 2] = stack([p.T for p in reached]).T
     blocks["ys", 1] = stack([body.ys_carry @ after(order[t]) for t in range(length)])
     spread = [
-        body.ys_consts | (body.ys_carry @ grown_power @ body.carry_consts)
-        for grown_power in _growth(grown, length)
+        body.ys_consts | (body.ys_carry @ grown_power @ body.carry_consts) for grown_power in _growth(grown, length)
     ]
     blocks["ys", 0] = stack(
         [spread[min(order[t], len(spread) - 1)] if order[t] else body.ys_consts for t in range(length)]
@@ -257,9 +248,7 @@ def _causal(body: _Body, after: Any, length: int, settled: int, reverse: bool) -
     """ys × xs: block Toeplitz, one block per lag until the powers of the step have settled."""
 
     def lagged(first: int, last: int) -> csr_array:
-        band = np.tril(np.ones((length, length), bool), -first) & ~np.tril(
-            np.ones((length, length), bool), -last - 1
-        )
+        band = np.tril(np.ones((length, length), bool), -first) & ~np.tril(np.ones((length, length), bool), -last - 1)
         return csr_array(band.T if reverse else band)
 
     total = dependence.repeated(lagged(0, 0), body.ys_xs)
@@ -390,9 +379,7 @@ def _step_knowledge(call: Call, first: int) -> dict[int, np.ndarray]:
 class _Layout:
     """Sizes of a loop body's blocks, and how a block's pattern falls apart into operands again."""
 
-    def __init__(
-        self, call: Call, jaxpr: Any, active: Sequence[bool], n_consts: int, n_carry: int, skip: int = 0
-    ):
+    def __init__(self, call: Call, jaxpr: Any, active: Sequence[bool], n_consts: int, n_carry: int, skip: int = 0):
         self.call, self.n_carry, self.skip = call, n_carry, skip
         size = [math.prod(v.aval.shape) for v in jaxpr.invars]
         out = [math.prod(v.aval.shape) for v in jaxpr.outvars]
@@ -439,9 +426,7 @@ def _interleaved(sizes: Sequence[int], steps: int) -> list[np.ndarray]:
     per_step = [size // steps for size in sizes]
     total, found, offset = sum(per_step), [], 0
     for width in per_step:
-        at = np.arange(steps, dtype=np.int32)[:, None] * total + np.arange(
-            offset, offset + width, dtype=np.int32
-        )
+        at = np.arange(steps, dtype=np.int32)[:, None] * total + np.arange(offset, offset + width, dtype=np.int32)
         found.append(at.ravel())
         offset += width
     return found
@@ -452,9 +437,7 @@ def _while(call: Call) -> Local:
     skip, n_consts = p["cond_nconsts"], p["body_nconsts"]
     jaxpr, consts = compat.sub_jaxpr(p["body_jaxpr"])
     inner = range(skip, len(call.inputs))
-    active = [
-        call.active[i] or (i >= skip + n_consts and _inexact(jaxpr.invars[i - skip].aval)) for i in inner
-    ]
+    active = [call.active[i] or (i >= skip + n_consts and _inexact(jaxpr.invars[i - skip].aval)) for i in inner]
     graph = body_graph(jaxpr, consts, active, knowledge(call, range(skip, skip + n_consts)))
     layout = _Layout(call, jaxpr, active, n_consts, len(call.outputs), skip)
     body = _Body(graph, layout.rows, layout.widths)
@@ -473,8 +456,15 @@ def _scan_modes(call: Call) -> tuple[bool, bool]:
 
 
 def _all_modes(jaxpr: Any, consts: Sequence[Any]) -> tuple[bool, bool]:
-    graph = body_graph(jaxpr, consts, [_inexact(v.aval) for v in jaxpr.invars])
-    return graph.forward, graph.reverse
+    return _modes(jaxpr, consts, tuple(_inexact(v.aval) for v in jaxpr.invars))
+
+
+def _modes(jaxpr: Any, consts: Sequence[Any], active: tuple[bool, ...]) -> tuple[bool, bool]:
+    def find() -> tuple[bool, bool]:
+        graph = body_graph(jaxpr, consts, active)
+        return graph.forward, graph.reverse
+
+    return _remembered("modes", [jaxpr], active, find)  # type: ignore[no-any-return]
 
 
 def _body_work(name: str, times: Any) -> Any:
@@ -486,7 +476,8 @@ def _body_work(name: str, times: Any) -> Any:
 
 
 def _plain_work(jaxpr: Any, consts: Sequence[Any]) -> float:
-    return body_graph(jaxpr, consts, [False] * len(jaxpr.invars)).work
+    none = [False] * len(jaxpr.invars)
+    return _remembered("work", [jaxpr], None, lambda: body_graph(jaxpr, consts, none).work)  # type: ignore[no-any-return]
 
 
 # -- implicit solves ---------------------------------------------------------------------------------------------
@@ -554,17 +545,11 @@ RULES: dict[str, Rule] = {
     "custom_vmap_call": Rule(
         "call", _wrapped("call"), modes=lambda call: (True, False), work=_body_work("call", lambda call: 1)
     ),
-    "composite": Rule(
-        "call", _wrapped("jaxpr"), modes=neither_mode, work=_body_work("jaxpr", lambda call: 1)
-    ),
+    "composite": Rule("call", _wrapped("jaxpr"), modes=neither_mode, work=_body_work("jaxpr", lambda call: 1)),
     "cond": Rule("branch", _cond, modes=_cond_modes, work=_cond_work),
-    "scan": Rule(
-        "loop", _scan, modes=_scan_modes, work=_body_work("jaxpr", lambda call: call.params["length"])
-    ),
+    "scan": Rule("loop", _scan, modes=_scan_modes, work=_body_work("jaxpr", lambda call: call.params["length"])),
     # How often a while loop runs is not known: ten times is a guess that only ranks candidates.
-    "while": Rule(
-        "loop", _while, modes=_while_modes, work=_body_work("body_jaxpr", lambda call: 10), exact=False
-    ),
+    "while": Rule("loop", _while, modes=_while_modes, work=_body_work("body_jaxpr", lambda call: 10), exact=False),
     "custom_linear_solve": Rule(
         "implicit solve",
         _linear_solve,

@@ -9,11 +9,7 @@ from ..call import Call, Rule, always, first_alone, neither_mode, one_varying, r
 
 
 def entrywise(call: Call) -> dict[tuple[int, int], Pattern]:
-    return {
-        (0, i): dependence.elementwise(call.out, shape)
-        for i, shape in enumerate(call.inputs)
-        if call.active[i]
-    }
+    return {(0, i): dependence.elementwise(call.out, shape) for i, shape in enumerate(call.inputs) if call.active[i]}
 
 
 def one_to_one(call: Call) -> dict[tuple[int, int], Pattern]:
@@ -112,10 +108,7 @@ RULES: dict[str, Rule] = {
     **{name: Rule("elementwise", entrywise, work=_work(name), modes=_last_mode) for name in _IN_THE_LAST},
     **{name: Rule("elementwise", entrywise, affine=always) for name in _AFFINE},
     **{name: Rule("none", _nothing) for name in _NONE},
-    **{
-        name: Rule("elementwise", one_to_one, affine=always)
-        for name in ("device_put", "optimization_barrier")
-    },
+    **{name: Rule("elementwise", one_to_one, affine=always) for name in ("device_put", "optimization_barrier")},
     **{name: Rule("elementwise", entrywise, modes=neither_mode) for name in ("nextafter", "zeta")},
     "mul": Rule("elementwise", _product, affine=one_varying),
     "div": Rule("elementwise", _quotient, affine=first_alone),

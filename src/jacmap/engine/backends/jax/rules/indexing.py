@@ -48,9 +48,7 @@ def _gather(call: Call) -> Local:
     grid = [a for a in range(len(call.out)) if a not in numbers.offset_dims]
     pairs += [
         (grid[index_axis], d)
-        for d, index_axis in zip(
-            numbers.operand_batching_dims, numbers.start_indices_batching_dims, strict=True
-        )
+        for d, index_axis in zip(numbers.operand_batching_dims, numbers.start_indices_batching_dims, strict=True)
     ]
     return {(0, 0): dependence.by_axes(call.out, [o for o, _ in pairs], shape, [d for _, d in pairs])}
 

@@ -111,11 +111,7 @@ RULES: dict[str, Rule] = {
     **{name: Rule("block full", _by_batch, work=_cubic, exact=False) for name in _FACTORISATIONS},
     **{name: Rule("block full", _by_batch, work=_cubic, exact=False, modes=neither_mode) for name in _PIECES},
     "cholesky": Rule("block full", _cholesky, work=_cubic, exact=False),
-    "triangular_solve": Rule(
-        "block full", _triangular_solve, affine=lambda call: not call.varying[0], work=_cubic
-    ),
-    "tridiagonal_solve": Rule(
-        "block full", _tridiagonal_solve, affine=lambda call: not any(call.varying[:3])
-    ),
+    "triangular_solve": Rule("block full", _triangular_solve, affine=lambda call: not call.varying[0], work=_cubic),
+    "tridiagonal_solve": Rule("block full", _tridiagonal_solve, affine=lambda call: not any(call.varying[:3])),
     "fft": Rule("block full", _fft, affine=one_varying, work=_fft_work),
 }

@@ -102,9 +102,7 @@ def _with_respect_to_image(
         partner = {out[2 + k]: lhs[2 + k] for k in space} | {out[1]: lhs[1]}
         found = dependence.windows(call.out, shape, cores, paired, partner)
         total = found if total is None else total | found
-    return (
-        Pattern.empty((dependence.size_of(call.out), dependence.size_of(shape))) if total is None else total
-    )
+    return Pattern.empty((dependence.size_of(call.out), dependence.size_of(shape))) if total is None else total
 
 
 def _taps_along(out: int, inp: int, window: int, p: Mapping[str, Any], k: int) -> list[csr_array]:
@@ -133,10 +131,6 @@ def _convolution_work(call: Call) -> float:
 
 RULES: dict[str, Rule] = {
     "dot_general": Rule("contraction", _dot_general, affine=one_varying, work=_dot_work),
-    "conv_general_dilated": Rule(
-        "windowed contraction", _convolution, affine=one_varying, work=_convolution_work
-    ),
-    "ragged_dot_general": Rule(
-        "contraction", every_pair, affine=one_varying, exact=False, modes=neither_mode
-    ),
+    "conv_general_dilated": Rule("windowed contraction", _convolution, affine=one_varying, work=_convolution_work),
+    "ragged_dot_general": Rule("contraction", every_pair, affine=one_varying, exact=False, modes=neither_mode),
 }
