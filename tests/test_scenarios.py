@@ -1,6 +1,7 @@
 """Every scenario × every question × every transform, and × every candidate that a planner may choose."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -110,8 +111,12 @@ def test_under_jit_vmap_and_grad(name):
 
 
 # -- candidates --------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("kind", ["dense", "sparse", "diagonal"])
-@pytest.mark.parametrize("name", NAMES)
+# Sparse answers of all kinds of read-out: both sides, blocks moved as a whole, gathered entries, empty rows.
+ALSO_SPARSE = ["arrow", "batch MLP", "heat", "Brusselator", "gather and scatter", "mixed precision"]
+CASES = [*itertools.product(NAMES, ["dense", "diagonal"]), *((name, "sparse") for name in ALSO_SPARSE)]
+
+
+@pytest.mark.parametrize(("name", "kind"), CASES)
 def test_every_candidate_gives_the_same_numbers(name, kind):
     """Not only the one chosen: at these sizes plain AD nearly always wins."""
     scenario, question = BY_NAME[name], Question(kind)

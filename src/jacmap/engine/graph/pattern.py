@@ -60,16 +60,21 @@ def relation(rows: Index, cols: Index, shape: tuple[int, int]) -> csr_array:
 
 
 def _rows_of(core: csr_array, index: Index) -> csr_array:
-    """core[index] where -1 gives an empty row."""
-    if index.size and index.min() < 0:
-        counts = np.where(index < 0, 0, np.diff(core.indptr)[index] if core.shape[0] else 0)
-        picked = core[np.where(index < 0, 0, index)] if core.shape[0] else None
-        pointers = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-        if picked is None:
-            return csr_array((index.size, core.shape[1]), dtype=bool)
-        kept = np.repeat(index >= 0, np.diff(picked.indptr))
-        return csr_array((picked.data[kept], picked.indices[kept], pointers), shape=picked.shape)
-    return core[index]
+    """core[index] where -1 gives an empty row. In plain NumPy: SciPy's indexing takes longer to start than to run."""
+    if not core.shape[0]:
+        return csr_array((index.size, core.shape[1]), dtype=bool)
+    counts = np.where(index < 0, 0, np.diff(core.indptr)[index])
+    pointers = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+    # Entry e of output row i is entry e - pointers[i] of core row index[i].
+    at = np.repeat(core.indptr[index] - pointers[:-1], counts) + np.arange(pointers[-1], dtype=np.int32)
+    return csr_array((np.ones(at.size, bool), core.indices[at], pointers), shape=(index.size, core.shape[1]))
+
+
+def _above(a: csr_array, b: csr_array) -> csr_array:
+    """The rows of a, then the rows of b."""
+    pointers = np.concatenate([a.indptr, b.indptr[1:] + a.indptr[-1]])
+    indices = np.concatenate([a.indices, b.indices])
+    return csr_array((np.ones(indices.size, bool), indices, pointers), shape=(a.shape[0] + b.shape[0], a.shape[1]))
 
 
 class Pattern:
@@ -236,7 +241,7 @@ class Pattern:
         rows = _index(inverse)
         if names.size and names[0] < 0:
             rows, names = rows - np.int32(1), names[1:]
-        return Pattern(self.shape, rows, self.core[names], self.cols)
+        return Pattern(self.shape, rows, _rows_of(self.core, names), self.cols)
 
     def _simplify(self) -> Pattern:
         """Give a 1×1 core its short form, so that full stays recognisable."""
@@ -256,6 +261,9 @@ class Pattern:
             if self.core is other.core:
                 return self
             return Pattern(self.shape, self.rows, self.matrix() + other.matrix(), self.cols)
+        if same_cols and self.rows is not None and other.rows is not None:
+            if ((self.rows < 0) | (other.rows < 0)).all():
+                return self._beside(other)
         groups = None if same_rows else _refine(self.rows, other.rows)
         if self.cols is None and other.cols is None and not same_rows and groups is None:
             return Pattern(self.shape, None, self._over_rows() + other._over_rows(), None)
@@ -268,6 +276,16 @@ class Pattern:
             return Pattern(self.shape, None, a + b, cols)
         label, first, second = groups
         return Pattern(self.shape, label, _rows_of(a, first) + _rows_of(b, second), cols)._simplify()
+
+    def _beside(self, other: Pattern) -> Pattern:
+        """The union when no row is in both: a scatter, say. The cores are stacked, not merged."""
+        assert self.rows is not None and other.rows is not None
+        if self.core is other.core and self.core_shape == other.core_shape:
+            rows = np.maximum(self.rows, other.rows)
+            return Pattern(self.shape, rows, self.core, self.cols, inner=self.core_shape[0])
+        shifted = np.where(other.rows < 0, np.int32(-1), other.rows + np.int32(self.core_shape[0]))
+        core = _above(self.matrix(), other.matrix())
+        return Pattern(self.shape, np.maximum(self.rows, shifted), core, self.cols)._compact_rows()
 
     def _over_rows(self) -> csr_array:
         """The m rows over the core's columns."""

@@ -59,6 +59,11 @@ def _starts(operand: np.ndarray, sizes: tuple[int, ...], starts: tuple[np.ndarra
     return [int(np.clip(int(s), 0, n - k)) for s, n, k in limits]
 
 
+def _reshape(call: Call, x: np.ndarray, *_: np.ndarray) -> np.ndarray:
+    order = call.params["dimensions"]  # read in another order of axes first, as jnp's order="F" asks
+    return (x if order is None else x.transpose(order)).reshape(call.out)
+
+
 def _dynamic_slice(call: Call, x: np.ndarray, *starts: np.ndarray) -> np.ndarray:
     sizes = call.params["slice_sizes"]
     return x[tuple(slice(s, s + k) for s, k in zip(_starts(x, sizes, starts), sizes, strict=True))]
@@ -166,7 +171,7 @@ def select(call: Call, which: np.ndarray, *cases: np.ndarray) -> np.ndarray:
 
 # name → (how many data operands come first: None means all, the function on them).
 MOVES: dict[str, tuple[int | None, Move]] = {
-    "reshape": (1, lambda call, x, *_: x.reshape(call.out)),
+    "reshape": (1, _reshape),
     "squeeze": (1, lambda call, x: x.reshape(call.out)),
     "transpose": (1, lambda call, x: x.transpose(call.params["permutation"])),
     "rev": (1, lambda call, x: np.flip(x, call.params["dimensions"])),
