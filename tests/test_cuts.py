@@ -170,7 +170,10 @@ def test_values_that_carry_no_derivative_do_not_count():
     np.testing.assert_allclose(product, jax.jacfwd(f)(x), rtol=1e-10)
 
 
-@pytest.mark.parametrize("f", [two_values, two_values_written_apart, variational, residual, after_the_skip], ids=lambda f: f.__name__)
+FUNCTIONS = [two_values, two_values_written_apart, variational, residual, after_the_skip]
+
+
+@pytest.mark.parametrize("f", FUNCTIONS, ids=lambda f: f.__name__)
 def test_chains_multiply_to_the_jacobian(f):
     jacobian = jm.linearize(f, jnp.asarray(RNG.normal(size=20)))
     product = np.eye(20)

@@ -91,6 +91,22 @@ def gated(x, gate):
 gated.defjvp(lambda p, t: (p[0] * p[1], jnp.where(p[1] > 0, t[0] * p[1], 0.0) + t[1][::-1] * p[0]))
 
 
+@jax.custom_vjp
+def stopped(x):
+    return x[::-1] * 2
+
+
+stopped.defvjp(lambda x: (x[::-1] * 2, None), lambda _, c: (jnp.where(lax.stop_gradient(c)[::-1] > 0, jnp.sign(c), c),))
+
+
+@jax.custom_jvp
+def linear(x):
+    return jnp.cumsum(x)
+
+
+linear.defjvp(lambda p, t: (linear(*p), linear(*t)))
+
+
 @jax.custom_batching.custom_vmap
 def by_hand(x):
     return jnp.sin(x)[::-1]
@@ -422,10 +438,12 @@ EXAMPLES = {
     "symmetric_product": [E(lambda a, c: lax.linalg.symmetric_product(a, c), (3, 2), (3, 3))],
     # -- bodies
     "custom_jvp_call": [
-        E(gated, V, V, loose="the gate may close"), E(jax.nn.relu, M),
+        E(linear, V), E(gated, V, V, loose="the gate may close"), E(jax.nn.relu, M),
         E(lambda x: jax.nn.relu6(x * np.array([1.0, 0, 2])), M, loose="the clip may close"),
     ],
-    "custom_vjp_call": [E(straight_through, M), E(lambda x, y: swapped(x, 3, y), V, V)],
+    "custom_vjp_call": [
+        E(stopped, V, loose="the sign of a cotangent decides"), E(straight_through, M), E(lambda x, y: swapped(x, 3, y), V, V),
+    ],
     "custom_vmap_call": [E(by_hand, V)],
     "composite": [E(lambda x: lax.composite(lambda y: jnp.sin(y)[::-1], name="a.b")(x), V)],
     "cond": [

@@ -121,12 +121,13 @@ class Transform:
         args = args if args and args[0] is not _NOTHING else ()
         check_inputs(args, self.argnums, self.holomorphic)
         static = self._has_static(args, kwargs)
-        if self._inlined:
-            out = self._run_arrays(*args, **kwargs)
-        elif self.mode == "measure" or static:
-            out = self._general(args, kwargs)
-        else:
-            out = self._direct(*args, **kwargs)
+        with translated(self.f):  # a leaked value is noticed only when compiled code is left or entered
+            if self._inlined:
+                out = self._run_arrays(*args, **kwargs)
+            elif self.mode == "measure" or static:
+                out = self._general(args, kwargs)
+            else:
+                out = self._direct(*args, **kwargs)
         self._probe_now(args, kwargs, out)
         if not static and self.mode != "measure" and not self._unprobed and not self._inlined:
             self._busy.clear()
@@ -378,7 +379,9 @@ def dense_matrix(blocks: Any, traced: backend.Traced) -> Any:
     rows = []
     for k, out in enumerate(traced.outputs):
         height = int(np.prod(out.shape, dtype=int))
-        rows.append([block.reshape(height, -1).astype(common) for block in leaves[k * width : (k + 1) * width]])
+        sizes = [int(np.prod(inp.shape, dtype=int)) for inp in traced.inputs]
+        mine = zip(leaves[k * width : (k + 1) * width], sizes, strict=True)
+        rows.append([block.reshape(height, size).astype(common) for block, size in mine])
     stacked = [row[0] if width == 1 else jnp.concatenate(row, axis=1) for row in rows]
     return stacked[0] if len(stacked) == 1 else jnp.concatenate(stacked)
 

@@ -24,7 +24,8 @@ class Call:
     """An operation at one call site.
 
     `active[i]`: a derivative reaches input i. `varying[i]`: its value depends on x. `peek(i)`: what is known of
-    input i when the graph is read: its value (NaN where an entry is not known), or None.
+    input i when the graph is read: its value (NaN where an entry is not known), or None. `values`: it is asked how
+    values depend on each other, not derivatives (inside a custom rule).
     """
 
     name: str
@@ -35,6 +36,7 @@ class Call:
     varying: tuple[bool, ...]
     peek: Callable[[int], np.ndarray | None]
     eqn: Any
+    values: bool = False
 
     @property
     def out(self) -> Shape:

@@ -6,6 +6,7 @@ differs from site to site; a walk shared between sites is how stale constants be
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from . import compat
 from .call import Call, Rule
 from .facts import Facts
 from .rules import lookup
+from .rules.by_value import by_value
 
 _INLINED = {"jit": "jaxpr", "closed_call": "call_jaxpr", "call": "call_jaxpr", "remat2": "jaxpr"}
 
@@ -30,23 +32,35 @@ _PASS_WEIGHT = {"contraction": 0.1, "windowed contraction": 0.2, "elementwise": 
 
 
 def differentiable(aval: Any) -> bool:
-    return bool(jax.numpy.issubdtype(aval.dtype, np.inexact))
+    """Is this the type of a value that can carry a derivative?"""
+    return _inexact(aval.dtype)
+
+
+@functools.cache
+def _inexact(dtype: Any) -> bool:
+    return bool(jax.numpy.issubdtype(dtype, np.inexact))
 
 
 def graph_of(
-    jaxpr: Any, consts: Sequence[Any], active: Sequence[bool], given: Mapping[int, np.ndarray] | None = None
+    jaxpr: Any,
+    consts: Sequence[Any],
+    active: Sequence[bool],
+    given: Mapping[int, np.ndarray] | None = None,
+    values: bool = False,
 ) -> Graph:
     """The graph of an open jaxpr with respect to the inputs marked `active`.
 
     The other inputs are unknown at reading time, unless `given` holds their value by position (NaN: unknown entry).
-    Constants that are tracers of an outer transformation are unknown, too.
+    Constants that are tracers of an outer transformation are unknown, too. With `values` the patterns tell how values
+    depend on each other instead of derivatives: integers count, rounding passes.
     """
     jaxpr, consts = compat.without_references(jaxpr, consts)
-    return _Builder().build(jaxpr, consts, active, given or {})
+    return _Builder(values).build(jaxpr, consts, active, given or {})
 
 
 class _Builder:
-    def __init__(self) -> None:
+    def __init__(self, by_value: bool) -> None:
+        self.by_value = by_value
         self.values: list[Value] = []
         self.nodes: list[Node] = []
         self.facts = Facts()
@@ -60,7 +74,7 @@ class _Builder:
         const_ids = [self.constant(c, v.aval) for c, v in zip(consts, jaxpr.constvars, strict=True)]
         input_ids = []
         for position, (var, is_active) in enumerate(zip(jaxpr.invars, active, strict=True)):
-            live = is_active and differentiable(var.aval)
+            live = is_active and (self.by_value or differentiable(var.aval))
             input_ids.append(self.value(var.aval, varying=is_active, active=live))
             if position in given:
                 self.facts.give(input_ids[-1], given[position])
@@ -117,9 +131,14 @@ class _Builder:
                 "make the array inside (jax.new_ref) or pass and return plain arrays"
             )
         rule = lookup(eqn.primitive.name)
+        if self.by_value:
+            rule = by_value(eqn.primitive.name, rule)
         varying = any(self.values[v].varying for v in inputs)
         active = any(self.values[v].active for v in inputs) and rule.kind != "none"
-        outputs = tuple(self.value(var.aval, varying, active and differentiable(var.aval)) for var in eqn.outvars)
+        outputs = tuple(
+            self.value(var.aval, varying, active and (self.by_value or differentiable(var.aval)))
+            for var in eqn.outvars
+        )
         call = self.call(eqn, inputs)
         self.facts.derive(eqn, call, inputs, outputs)
         self.nodes.append(self.node(eqn, rule, call, inputs, outputs, site))
@@ -138,6 +157,7 @@ class _Builder:
             varying=tuple(self.values[v].varying for v in inputs),
             peek=lambda i: facts.peek(inputs[i]),
             eqn=eqn,
+            values=self.by_value,
         )
 
     def node(

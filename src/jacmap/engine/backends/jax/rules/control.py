@@ -29,11 +29,15 @@ MOST_STORED = 2**24
 
 
 def body_graph(
-    jaxpr: Any, consts: Sequence[Any], active: Sequence[bool], given: Mapping[int, np.ndarray] | None = None
+    jaxpr: Any,
+    consts: Sequence[Any],
+    active: Sequence[bool],
+    given: Mapping[int, np.ndarray] | None = None,
+    values: bool = False,
 ) -> Graph:
     from ..trace import graph_of  # the walk asks this table and this table asks the walk
 
-    return graph_of(jaxpr, consts, active, given)
+    return graph_of(jaxpr, consts, active, given, values)
 
 
 def summary(graph: Graph) -> Local:
@@ -57,7 +61,7 @@ def summary(graph: Graph) -> Local:
 
 def named_summary(call: Call, jaxpr: Any, consts: Sequence[Any], given: Mapping[int, np.ndarray]) -> Local:
     """`summary` of a body that takes the operation's own inputs in order."""
-    found = summary(body_graph(jaxpr, consts, list(call.active), given))
+    found = summary(body_graph(jaxpr, consts, list(call.active), given, call.values))
     names = [i for i, a in enumerate(call.active) if a]
     return {(k, names[j]): pattern for (k, j), pattern in found.items()}
 
@@ -146,7 +150,7 @@ def _rule_graph(call: Call, rule: Any) -> Graph:
     """The rule as a function of its tangents or cotangents; the primals are unknown but for what is known of them."""
     count = len(call.inputs)
     active = [False] * count + [True] * (len(rule.in_avals) - count)
-    return body_graph(rule.jaxpr, rule.consts, active, knowledge(call, range(count)))
+    return body_graph(rule.jaxpr, rule.consts, active, knowledge(call, range(count)), values=True)
 
 
 def _custom_jvp(call: Call) -> Local:
@@ -166,7 +170,8 @@ def _custom_vjp(call: Call) -> Local:
 def _custom_jvp_modes(call: Call) -> tuple[bool, bool]:
     rule = _traced_rule(_jvp_rule, call)
     count = len(call.inputs)
-    return _modes(rule.jaxpr, rule.consts, (*[False] * count, *[True] * (len(rule.in_avals) - count)))
+    active = (*[False] * count, *[True] * (len(rule.in_avals) - count))
+    return _modes(rule.jaxpr, rule.consts, active, values=True)
 
 
 # -- branches ----------------------------------------------------------------------------------------------------
@@ -184,7 +189,8 @@ def _cond(call: Call) -> Local:
     local: Local = {}
     for branch in branches:
         jaxpr, consts = compat.sub_jaxpr(branch)
-        for (k, j), pattern in summary(body_graph(jaxpr, consts, active, knowledge(call, positions))).items():
+        graph = body_graph(jaxpr, consts, active, knowledge(call, positions), call.values)
+        for (k, j), pattern in summary(graph).items():
             key = (k, names[j])
             local[key] = local[key] | pattern if key in local else pattern
     return local
@@ -326,11 +332,11 @@ def _scan(call: Call) -> Local:
     if length * max(len(jaxpr.eqns), 1) <= MOST_UNROLLED:
         return _unrolled(call, jaxpr, consts)
     active = [
-        call.active[i] or (n_consts <= i < n_consts + n_carry and _inexact(jaxpr.invars[i].aval))
+        call.active[i] or (n_consts <= i < n_consts + n_carry and (call.values or _inexact(jaxpr.invars[i].aval)))
         for i in range(len(call.inputs))
     ]
     given = knowledge(call, range(n_consts)) | _step_knowledge(call, n_consts + n_carry)
-    graph = body_graph(jaxpr, consts, active, given)
+    graph = body_graph(jaxpr, consts, active, given, call.values)
     layout = _Layout(call, jaxpr, active, n_consts, n_carry)
     body = _Body(graph, layout.rows, layout.widths)
     return layout.split(_over_time(body, length, bool(p["reverse"])))
@@ -459,12 +465,12 @@ def _all_modes(jaxpr: Any, consts: Sequence[Any]) -> tuple[bool, bool]:
     return _modes(jaxpr, consts, tuple(_inexact(v.aval) for v in jaxpr.invars))
 
 
-def _modes(jaxpr: Any, consts: Sequence[Any], active: tuple[bool, ...]) -> tuple[bool, bool]:
+def _modes(jaxpr: Any, consts: Sequence[Any], active: tuple[bool, ...], values: bool = False) -> tuple[bool, bool]:
     def find() -> tuple[bool, bool]:
-        graph = body_graph(jaxpr, consts, active)
+        graph = body_graph(jaxpr, consts, active, values=values)
         return graph.forward, graph.reverse
 
-    return _remembered("modes", [jaxpr], active, find)  # type: ignore[no-any-return]
+    return _remembered("modes", [jaxpr], (active, values), find)
 
 
 def _body_work(name: str, times: Any) -> Any:
@@ -477,7 +483,7 @@ def _body_work(name: str, times: Any) -> Any:
 
 def _plain_work(jaxpr: Any, consts: Sequence[Any]) -> float:
     none = [False] * len(jaxpr.invars)
-    return _remembered("work", [jaxpr], None, lambda: body_graph(jaxpr, consts, none).work)  # type: ignore[no-any-return]
+    return _remembered("work", [jaxpr], None, lambda: body_graph(jaxpr, consts, none).work)
 
 
 # -- implicit solves ---------------------------------------------------------------------------------------------
@@ -524,7 +530,7 @@ def _linear_solve_is_affine(call: Call) -> bool:
 # -- calls that are only wrapped ---------------------------------------------------------------------------------
 
 
-def _wrapped(name: str) -> Any:
+def wrapped(name: str) -> Any:
     def local(call: Call) -> Local:
         jaxpr, consts = compat.sub_jaxpr(call.params[name])
         return named_summary(call, jaxpr, consts, knowledge(call, range(len(call.inputs))))
@@ -543,9 +549,9 @@ RULES: dict[str, Rule] = {
         work=_body_work("call_jaxpr", lambda call: 1),
     ),
     "custom_vmap_call": Rule(
-        "call", _wrapped("call"), modes=lambda call: (True, False), work=_body_work("call", lambda call: 1)
+        "call", wrapped("call"), modes=lambda call: (True, False), work=_body_work("call", lambda call: 1)
     ),
-    "composite": Rule("call", _wrapped("jaxpr"), modes=neither_mode, work=_body_work("jaxpr", lambda call: 1)),
+    "composite": Rule("call", wrapped("jaxpr"), modes=neither_mode, work=_body_work("jaxpr", lambda call: 1)),
     "cond": Rule("branch", _cond, modes=_cond_modes, work=_cond_work),
     "scan": Rule("loop", _scan, modes=_scan_modes, work=_body_work("jaxpr", lambda call: call.params["length"])),
     # How often a while loop runs is not known: ten times is a guess that only ranks candidates.
