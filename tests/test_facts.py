@@ -13,6 +13,7 @@ LOWER = np.tril(np.ones((N, N)))
 WEIGHTS = np.random.default_rng(0).normal(size=(N, N))
 CHECKERBOARD = np.indices((3, 3)).sum(0) % 2
 KEY = jax.random.key(0)
+BYTES = jnp.array([1, 2, 3], jnp.uint8)
 times = jax.jit(lambda a, b: a * b)
 
 
@@ -59,7 +60,7 @@ KNOWN_ZEROS = {
     "integer division": lambda x: x[-((-jnp.arange(N)) // 4)],
     "complex constant": lambda x: x * jnp.real(lax.integer_pow(jnp.full(N, 1j), 2)),
     "ratio of counts": lambda x: x * (lax.iota(float, N) / (1 + lax.iota(float, N))),
-    "fill value": lambda x: x * jnp.array([1, 2, 3], jnp.uint8).at[np.array([0, 5, 2, 1, 0, 0])].get(mode="fill").astype(float),
+    "fill value": lambda x: x * BYTES.at[np.array([0, 5, 2, 1, 0, 0])].get(mode="fill").astype(float),
     "two updates of one entry": lambda x: jnp.zeros(N).at[np.array([1, 1])].set(jnp.stack([x[0], 0 * x[1]])) * x,
     "zero times infinity": lambda x: x * (jnp.zeros(N) * jnp.inf),
 }  # fmt: skip

@@ -83,8 +83,8 @@ def test_union(data, m, n):
 
 
 @given(st.data(), SIZES, SIZES, SIZES, SIZES)
-def test_composition(data, m, k, l, n):
-    p, q, r = data.draw(patterns(m, k)), data.draw(patterns(k, l)), data.draw(patterns(l, n))
+def test_composition(data, m, k, h, n):
+    p, q, r = data.draw(patterns(m, k)), data.draw(patterns(k, h)), data.draw(patterns(h, n))
     a, b, c = (dense_of(x).astype(int) for x in (p, q, r))
     np.testing.assert_array_equal((p @ q).todense(), a @ b > 0)
     both = p @ q @ r
@@ -175,7 +175,5 @@ def test_contraction_with_known_zeros(data, spec):
         ),
     )
     size = int(np.prod(shapes[left]))
-    columns = [
-        np.einsum(spec, unit.reshape(shapes[left]), mask.astype(float)).ravel() != 0 for unit in np.eye(size)
-    ]
+    columns = [np.einsum(spec, unit.reshape(shapes[left]), mask.astype(float)).ravel() != 0 for unit in np.eye(size)]
     np.testing.assert_array_equal(found.todense(), np.array(columns).reshape(size, -1).T)

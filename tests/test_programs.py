@@ -98,7 +98,12 @@ def written(x, y, k):
 def programs(draw):
     length = draw(st.integers(2, 6))
     return [
-        (draw(st.sampled_from(sorted(STEPS))), draw(st.integers(0, t)), draw(st.integers(0, t)), draw(st.integers(0, 2)))
+        (
+            draw(st.sampled_from(sorted(STEPS))),
+            draw(st.integers(0, t)),
+            draw(st.integers(0, t)),
+            draw(st.integers(0, 2)),
+        )
         for t in range(length)
     ]
 

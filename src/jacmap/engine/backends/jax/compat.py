@@ -16,6 +16,17 @@ Tracer = jax.core.Tracer
 _HIDDEN = (str(Path(jax.__file__).parent) + os.sep, str(Path(__file__).parents[3]) + os.sep)
 
 
+def trace_state() -> tuple[Any, Any]:
+    """(context, evaluation): ``context.trace is evaluation`` when no transformation is under way.
+
+    An attribute instead of a function, because it is asked on every call of a planned function; JAX's own public
+    question costs as much as a small Jacobian's dispatch.
+    """
+    from jax._src import core
+
+    return core.trace_ctx, core.eval_trace
+
+
 def user_line(source_info: Any, within: str = "") -> str:
     """The innermost frame outside JAX and jacmap, as "file.py:12 (function)"; empty when there is none.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ..call import Rule
 from . import control, elementwise, indexing, linalg, linear, movement, reductions, sparse
-from .fallback import UNKNOWN
+from .fallback import OPAQUE, UNKNOWN
 
 RULES: dict[str, Rule] = {
     **elementwise.RULES,
@@ -23,4 +23,4 @@ RULES: dict[str, Rule] = {
 
 def lookup(name: str) -> Rule:
     """The rule of a primitive; the sound full one, with a note for `explain`, when there is none."""
-    return RULES.get(name, UNKNOWN)
+    return RULES.get(name) or OPAQUE.get(name, UNKNOWN)

@@ -50,7 +50,8 @@ def _select(call: Call) -> dict[tuple[int, int], Pattern]:
     local = {(k, i): p for (k, i), p in entrywise(call).items() if i > 0}
     if which is None:
         return local
-    return {(0, i): _masked(p, np.asarray(which).astype(int) == i - 1, call) for (_, i), p in local.items()}
+    which = np.clip(np.asarray(which).astype(int), 0, len(call.inputs) - 2)  # as XLA does out of bounds
+    return {(0, i): _masked(p, which == i - 1, call) for (_, i), p in local.items()}
 
 
 def _integer_power(call: Call) -> dict[tuple[int, int], Pattern]:
@@ -72,10 +73,10 @@ add add_any sub neg real imag conj complex copy convert_element_type name shardi
 """.split()
 
 _NONE = """
-and argmax argmin bitcast_convert_type ceil clz debug_callback eq floor ge gt iota is_finite le lt lt_to mulhi ne not or
-platform_index population_count random_bits random_clone random_fold_in random_seed random_split random_unwrap random_wrap
-reduce_and reduce_or reduce_xor rng_bit_generator round shift_left shift_right_arithmetic shift_right_logical sign
-stop_gradient threefry2x32 xor
+and argmax argmin bitcast_convert_type ceil clz debug_callback eq floor ge gt iota is_finite le le_to lt lt_to
+lu_pivots_to_permutation mulhi ne not or platform_index population_count random_bits random_clone random_fold_in
+random_seed random_split random_unwrap random_wrap reduce_and reduce_or reduce_xor rng_bit_generator round
+shift_left shift_right_arithmetic shift_right_logical sign stop_gradient threefry2x32 xor
 """.split()
 
 # JAX differentiates these with respect to their last argument alone.
@@ -109,7 +110,7 @@ RULES: dict[str, Rule] = {
     **{name: Rule("elementwise", entrywise, affine=always) for name in _AFFINE},
     **{name: Rule("none", _nothing) for name in _NONE},
     **{name: Rule("elementwise", one_to_one, affine=always) for name in ("device_put", "optimization_barrier")},
-    **{name: Rule("elementwise", entrywise, modes=neither_mode) for name in ("nextafter", "zeta")},
+    **{name: Rule("elementwise", entrywise, modes=neither_mode) for name in ("igamma_grad_a", "nextafter", "zeta")},
     "mul": Rule("elementwise", _product, affine=one_varying),
     "div": Rule("elementwise", _quotient, affine=first_alone),
     "integer_pow": Rule("elementwise", _integer_power, affine=_power_is_affine),

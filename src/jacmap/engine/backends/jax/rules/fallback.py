@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ....graph import Pattern, dependence
-from ..call import Call, Rule
+from ..call import Call, Rule, neither_mode
 
 
 def every_pair(call: Call) -> dict[tuple[int, int], Pattern]:
@@ -22,3 +22,9 @@ UNKNOWN = Rule(
     exact=False,
     note="no rule for this operation, every output taken to read every input",
 )
+
+# Host callbacks: nothing can be said about them, and JAX differentiates them in neither mode.
+OPAQUE = {
+    name: Rule("unknown", every_pair, exact=False, modes=neither_mode, note="a callback to the host has no derivative")
+    for name in ("pure_callback", "io_callback")
+}

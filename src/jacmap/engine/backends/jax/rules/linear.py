@@ -132,5 +132,8 @@ def _convolution_work(call: Call) -> float:
 RULES: dict[str, Rule] = {
     "dot_general": Rule("contraction", _dot_general, affine=one_varying, work=_dot_work),
     "conv_general_dilated": Rule("windowed contraction", _convolution, affine=one_varying, work=_convolution_work),
-    "ragged_dot_general": Rule("contraction", every_pair, affine=one_varying, exact=False, modes=neither_mode),
+    **{
+        name: Rule("contraction", every_pair, affine=one_varying, exact=False, modes=neither_mode)
+        for name in ("ragged_dot_general", "scaled_dot")
+    },
 }
