@@ -18,7 +18,7 @@ from jacmap.engine.plan.recipe import Coloured
 
 @dataclass(frozen=True)
 class Found:
-    """`colours` is None where nothing was coloured: one row or column, or a full matrix."""
+    """Entries of the pattern, and the colours (passes) of the best colouring of it."""
 
     entries: int
     colours: int

@@ -372,6 +372,9 @@ def main() -> int:
             progress.advance(task)
     write(out, json.dumps([row.record() for row in rows], indent=1, ensure_ascii=False) + "\n")
     console.print(table(rows))
+    busy, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if busy > cores + 0.5:
+        console.print(f"load average {busy:.1f} on {cores} cores: another program disturbed the short timings")
     missed = sum(row.holds is False for row in rows)
     seconds = perf_counter() - start
     verdict = f"{missed or 'no'} floor{'s' * (missed != 1)} missed"

@@ -57,7 +57,8 @@ WAYS = {
 SKIPPED = set(
     """
     save savez load fromfile frombuffer fromstring from_dlpack tofile set_printoptions get_printoptions printoptions
-    infeed outfeed reshape with_sharding_constraint pcast pvary zeros_like_shaped_array full_like_shaped_array array_str array_repr
+    infeed outfeed reshape with_sharding_constraint pcast pvary zeros_like_shaped_array full_like_shaped_array
+    array_str array_repr
     """.split()
 )
 

@@ -28,7 +28,6 @@ from .engine.plan.planner import Limits, make_plan
 from .engine.plan.question import Question
 from .engine.plan.recipe import Coloured, Constant, Plain, Recipe
 
-
 _NOTHING = object()  # stands for a first argument that was not given by position
 
 

@@ -10,7 +10,7 @@ identity (no maps, no core), a selection of rows (a row map alone), full (one gr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,8 @@ def _index(values: Any) -> Index:
     return np.asarray(values, dtype=np.int32)
 
 
-def _constant(value: int, length: int) -> Index:
+@lru_cache(maxsize=256)
+def _constant(value: int, length: int) -> Index:  # read-only, so that one serves all
     return np.broadcast_to(np.int32(value), (length,))
 
 
@@ -106,6 +107,7 @@ class Pattern:
 
     # -- short forms ---------------------------------------------------------------------------------------
     @staticmethod
+    @lru_cache(maxsize=256)
     def empty(shape: tuple[int, int]) -> Pattern:
         return Pattern(shape, _constant(-1, shape[0]), None, _constant(-1, shape[1]), inner=0)
 
@@ -116,6 +118,7 @@ class Pattern:
         return Pattern(shape, _constant(0, shape[0]), None, _constant(0, shape[1]), inner=1)
 
     @staticmethod
+    @lru_cache(maxsize=256)
     def identity(size: int) -> Pattern:
         return Pattern((size, size))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +16,10 @@ Shape = tuple[int, ...]
 Local = Mapping[tuple[int, int], Pattern]
 
 
-def _inexact(value: np.ndarray) -> bool:
-    return bool(jax.numpy.issubdtype(value.dtype, np.inexact))
+@functools.cache
+def is_inexact(dtype: Any) -> bool:
+    """Real or complex, bfloat16 included: what a derivative can flow through, and what can hold a NaN."""
+    return bool(jax.numpy.issubdtype(dtype, np.inexact))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ class Call:
     def known(self, i: int) -> np.ndarray | None:
         """Input i's value when it is known in full, else None."""
         value = None if self.varying[i] else self.peek(i)
-        return None if value is None or (_inexact(value) and np.isnan(value).any()) else value
+        return None if value is None or (is_inexact(value.dtype) and np.isnan(value).any()) else value
 
     def nonzero(self, i: int) -> np.ndarray | None:
         """False where input i is known to be zero; None when nothing is known."""

@@ -15,7 +15,7 @@ import numpy as np
 from scipy import special
 
 from . import compat
-from .call import Call
+from .call import Call, is_inexact
 from .moves import MOVES, gather_rows, operands, scatter_rows, select
 
 LARGEST_FACT = 2**25  # entries; beyond it a value counts as unknown
@@ -131,13 +131,16 @@ def _cast(result: Any, aval: Any, shape: tuple[int, ...]) -> np.ndarray | None:
         return result
     found = np.broadcast_to(np.asarray(result), shape)
     unknown = _unknown(found)
-    if unknown.any() and (unknown.all() or not jax.numpy.issubdtype(aval.dtype, np.inexact)):
+    if unknown.any() and (unknown.all() or not is_inexact(aval.dtype)):
         return None
     return found if found.dtype == aval.dtype else found.astype(aval.dtype)
 
 
+_NOWHERE = np.zeros((), bool)
+
+
 def _unknown(value: np.ndarray) -> np.ndarray:
-    return np.isnan(value) if jax.numpy.issubdtype(value.dtype, np.inexact) else np.zeros((), bool)
+    return np.isnan(value) if is_inexact(value.dtype) else _NOWHERE
 
 
 def _refuse_unknown(index: np.ndarray) -> None:
@@ -160,7 +163,7 @@ def _gathered(call: Call, x: np.ndarray, indices: np.ndarray) -> np.ndarray:
     rows = gather_rows(call, indices)
     if rows.size and rows.min() < 0:
         fill = call.params["fill_value"]
-        if fill is None and not jax.numpy.issubdtype(x.dtype, np.inexact):
+        if fill is None and not is_inexact(x.dtype):
             raise ValueError("the default fill value of integers is left to JAX")
         return np.where(rows < 0, np.asarray(np.nan if fill is None else fill, x.dtype), x.ravel()[rows])
     return x.ravel()[rows]
@@ -174,7 +177,7 @@ def _scattered(call: Call, x: np.ndarray, indices: np.ndarray, updates: np.ndarr
     out[rows[inside]] = updates.ravel()[inside]
     landed, times = np.unique(rows[inside], return_counts=True)
     if (times > 1).any():  # which of two updates of one entry comes last is left to the device
-        if not jax.numpy.issubdtype(out.dtype, np.inexact):
+        if not is_inexact(out.dtype):
             raise ValueError("an integer that is not known")
         out[landed[times > 1]] = np.nan
     return out.reshape(x.shape)
@@ -242,7 +245,7 @@ def _iota(call: Call) -> np.ndarray:
 
 
 def _convert(call: Call, x: np.ndarray) -> np.ndarray:
-    if not jax.numpy.issubdtype(call.params["new_dtype"], np.inexact):
+    if not is_inexact(call.params["new_dtype"]):
         _refuse_unknown(x)
     return x.astype(call.params["new_dtype"])
 

@@ -7,13 +7,9 @@ custom rule of its own, the number still arrives; so inside a rule these pass ev
 from __future__ import annotations
 
 import functools
-from typing import Any
-
-import jax
-import numpy as np
 
 from ....graph import Pattern, dependence
-from ..call import Call, Rule
+from ..call import Call, Rule, is_inexact
 from .control import wrapped
 from .fallback import every_pair
 
@@ -34,15 +30,13 @@ def by_value(name: str, rule: Rule) -> Rule:
     def local(call: Call) -> dict[tuple[int, int], Pattern]:
         found = dict(rule.local(call))
         for pair, pattern in every_pair(call).items():
-            if not (_inexact(call.eqn.outvars[pair[0]]) and _inexact(call.eqn.invars[pair[1]])):
+            if not (
+                is_inexact(call.eqn.outvars[pair[0]].aval.dtype) and is_inexact(call.eqn.invars[pair[1]].aval.dtype)
+            ):
                 found[pair] = pattern
         return found
 
     return Rule(rule.kind, local, exact=False, modes=rule.modes, work=rule.work)
-
-
-def _inexact(atom: Any) -> bool:
-    return bool(jax.numpy.issubdtype(atom.aval.dtype, np.inexact))
 
 
 def _entry_or_all(call: Call) -> dict[tuple[int, int], Pattern]:

@@ -18,7 +18,7 @@ from scipy.sparse import csr_array
 from ....graph import Graph, Pattern, dependence, jacobian_pattern
 from ....graph.pattern import stack
 from .. import compat
-from ..call import Call, Rule, neither_mode
+from ..call import Call, Rule, is_inexact, neither_mode
 
 Local = dict[tuple[int, int], Pattern]
 
@@ -369,7 +369,7 @@ def _unrolled(call: Call, jaxpr: Any, consts: Sequence[Any]) -> Local:
 
 
 def _inexact(aval: Any) -> bool:
-    return bool(jax.numpy.issubdtype(aval.dtype, np.inexact))
+    return is_inexact(aval.dtype)
 
 
 def _step_knowledge(call: Call, first: int) -> dict[int, np.ndarray]:
