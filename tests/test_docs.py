@@ -150,7 +150,8 @@ def test_paths_and_targets_that_are_named_exist(document: Path) -> None:
     if document.name == "CHANGELOG.md":
         return  # it speaks of what was, too
     for path in re.findall(r"`((?:src|tests|examples|benchmarks|docs|engine)/[\w/.]*\w)`", text):
-        assert any((root / path).exists() for root in (ROOT, ROOT / "src/jacmap")), f"{path} does not exist"
+        made = path.startswith("benchmarks/out/")  # by `make bench`, in no clone
+        assert made or any((root / path).exists() for root in (ROOT, ROOT / "src/jacmap")), f"{path} does not exist"
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in re.findall(r"`make ([\w-]+)`", text):
         known = re.search(rf"^{target}:", makefile, re.MULTILINE)

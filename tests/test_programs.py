@@ -132,3 +132,15 @@ def test_no_entry_is_missing(program):
         size = np.where(np.isfinite(matrix), np.abs(matrix), 0)
         missing = ~pattern & (size > ROUNDING * size.max(initial=0))
         assert not missing.any(), f"{program}\n{missing.astype(int)}"
+
+
+def test_a_mutable_array_leaves_custom_rules_alone():
+    def function(x):
+        box = jax.new_ref(x * MASKS[0])
+        box[1] = x[4] * x[0]
+        return rounded(box[...])
+
+    _, pattern = read(function, [np.ones(N)])
+    expected = np.diag(MASKS[0] != 0)
+    expected[1, [0, 4]] = True
+    np.testing.assert_array_equal(pattern, expected)

@@ -15,7 +15,7 @@ from pattern_checks import nonzero, read, real_outputs, true_jacobian, works
 
 from jacmap.engine.backends.jax.rules import RULES
 
-POINTS = 30
+POINTS = 60
 
 
 class Example:
@@ -328,7 +328,7 @@ EXAMPLES = {
     "rng_bit_generator": integers(lambda i: lax.rng_bit_generator(i.astype(jnp.uint64)[:2], (3,))[1]),
     "debug_callback": [E(lambda x: (jax.debug.callback(lambda y: None, x), jnp.floor(x))[1], M)],
     # -- movement
-    "reshape": unary(lambda x: x.reshape(3, 2)),
+    "reshape": [E(lambda x: x.reshape(3, 2), M), E(lambda x: x.reshape(3, 2, order="F"), M)],
     "squeeze": [E(lambda x: jnp.squeeze(x, 1), (2, 1, 3))],
     "transpose": [E(lambda x: x.transpose(2, 0, 1), (2, 3, 4))],
     "rev": unary(lambda x: x[:, ::-1]),

@@ -63,7 +63,8 @@ def without_references(jaxpr: Any, consts: Sequence[Any]) -> tuple[Any, Sequence
         return jaxpr, consts
     from jax._src.state.discharge import discharge_state  # no public name yet
 
-    pure = discharge_state(jax.extend.core.ClosedJaxpr(jaxpr, list(consts)))
+    # Lowering would put primal bodies in the place of custom rules.
+    pure = discharge_state(jax.extend.core.ClosedJaxpr(jaxpr, list(consts)), lower=False)
     return pure.jaxpr, pure.consts
 
 
