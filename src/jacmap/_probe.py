@@ -71,11 +71,8 @@ class _Truth:
         self._leaves = [jnp.asarray(leaf) for leaf in moving], others
         self._runner = functools.partial(backend.runner, call, traced)
         self.graph = traced.graph
-        complex_of_real = any(np.issubdtype(a.dtype, np.complexfloating) for a in traced.outputs) and not all(
-            np.issubdtype(a.dtype, np.complexfloating) for a in traced.inputs
-        )
         self.forward = traced.graph.forward
-        self.reverse = traced.graph.reverse and not complex_of_real
+        self.reverse = traced.reverse
         self.dtype = jnp.result_type(*self._leaves[0])
         self.eps = traced.eps
         self._push = jax.jit(lambda leaves, v: self._runner(*leaves).push(v[:, None])[:, 0])

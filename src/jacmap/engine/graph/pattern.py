@@ -170,10 +170,6 @@ class Pattern:
         return False
 
     @property
-    def is_identity(self) -> bool:
-        return self.rows is None and self.core is None and self.cols is None
-
-    @property
     def stored(self) -> int:
         """How many entries the parts hold: a measure of memory and of the cost of the next operation."""
         return self.core.nnz if self.core is not None else self.core_shape[0]

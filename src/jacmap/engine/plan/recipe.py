@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from ..graph.cuts import Cut
@@ -27,9 +27,6 @@ class Recipe:
             f"{n} {word}{'s' if n != 1 else ''}" for n, word in ((self.forward, "JVP"), (self.reverse, "VJP")) if n
         ]
         return " + ".join(parts) or "none"
-
-    def with_chunk(self, chunk: int) -> Any:
-        return replace(self, chunk=chunk)
 
 
 @dataclass(frozen=True, kw_only=True)

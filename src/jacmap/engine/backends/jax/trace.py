@@ -6,19 +6,17 @@ differs from site to site; a walk shared between sites is how stale constants be
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import numpy as np
 
 from ...._errors import TraceError
 from ...graph import Graph, Node, Place, Value
 from . import compat
-from .call import Call, Rule
+from .call import Call, Rule, is_inexact
 from .facts import Facts
 from .rules import lookup
 from .rules.by_value import by_value
@@ -33,12 +31,7 @@ _PASS_WEIGHT = {"contraction": 0.1, "windowed contraction": 0.2, "elementwise": 
 
 def differentiable(aval: Any) -> bool:
     """Is this the type of a value that can carry a derivative?"""
-    return _inexact(aval.dtype)
-
-
-@functools.cache
-def _inexact(dtype: Any) -> bool:
-    return bool(jax.numpy.issubdtype(dtype, np.inexact))
+    return is_inexact(aval.dtype)
 
 
 def graph_of(
