@@ -21,7 +21,7 @@ from time import perf_counter, process_time
 from typing import Any
 
 ASDEX_SECONDS = 20.0  # each is given this long to plan a function
-KILL_SECONDS = 600.0  # a worker that is silent for longer is stopped, and the function counts as failed
+KILL_SECONDS = 1800.0  # a worker that is silent for longer is stopped, and the function counts as failed
 WORKERS = 2
 TOLERANCE = 1e-10
 SMALL = 10_000  # entries of a Jacobian that is compared dense, too

@@ -89,8 +89,8 @@ def small(quick: bool, tick: Tick) -> Iterator[Row]:
         ours(x)
         times = medians(
             {"ours": lambda: ours(x), "jacfwd": lambda: forward(x), "jacrev": lambda: reverse(x)},  # noqa: B023
-            rounds=20 if quick else 75,
-            sample=0.004,
+            rounds=100 if quick else 800,
+            sample=0.001,
         )
         ratios[name] = min(times["jacfwd"], times["jacrev"]) / times["ours"]
         yield Row(f"small: {name}", ratios[name], "× better of jacfwd, jacrev")
@@ -117,6 +117,7 @@ def autoencoder(quick: bool, tick: Tick) -> Iterator[Row]:
     times = medians(
         {"ours": lambda: ours(x), "jacfwd": lambda: forward(x), "jacrev": lambda: reverse(x)},
         rounds=15 if quick else 60,
+        sample=0.01,
     )
     ratio = min(times["jacfwd"], times["jacrev"]) / times["ours"]
     yield Row("autoencoder 784-256-32-256-784", ratio, "× better of jacfwd, jacrev", 5.0)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import inspect
 import statistics
+import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import types
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -27,6 +31,15 @@ from .engine.plan.plan import Plan
 from .engine.plan.planner import Limits, make_plan
 from .engine.plan.question import Question
 from .engine.plan.recipe import Coloured, Constant, Plain, Recipe
+
+# Plain modes estimated below this cost (a quarter of a millisecond), and within this factor of each other, are timed.
+TIMED = 500e3
+COMPARABLE = 3.0
+# The clock must disagree with the estimate by this much to overrule it.
+CLEARLY_FASTER = 1.02
+# Seconds of calls between two looks at the clock.
+LASTING = 1e-3
+ROUNDS = 21
 
 _NOTHING = object()  # stands for a first argument that was not given by position
 
@@ -68,6 +81,21 @@ class Entry:
         return jax.tree_util.tree_structure(example)
 
 
+class _Here(threading.local):
+    """Was the call under way in this thread made outside all transformations? Then f can close over no tracers."""
+
+    eager = False
+
+    @contextlib.contextmanager
+    def from_outside(self) -> Iterator[None]:
+        before, (context, evaluation) = self.eager, compat.trace_state()
+        self.eager = context.trace is evaluation
+        try:
+            yield
+        finally:
+            self.eager = before
+
+
 class Transform:
     """One question about the Jacobian of f, answered by a plan per signature; works under `jit`, `vmap` and `grad`."""
 
@@ -90,13 +118,14 @@ class Transform:
         self._busy: list[bool] = [True]  # empty once compiled code alone can answer
         self._jits: dict[Any, Callable[..., Any]] = {}
         self._direct: Any = jax.jit(self._run_arrays)
+        self._here = _Here()
 
     # -- calling -------------------------------------------------------------------------------------------
     def function(self) -> PlannedFunction:
         """The transform as a plain function with a `plan` attribute.
 
         Small functions take microseconds, so the common call must do nothing but look whether anything is due: a
-        closure costs 0.2 µs where a method on an object costs 0.6 (`busy` is empty once the slow path is done with).
+        closure costs 0.1 µs where a method on an object costs 0.6 (`busy` is empty once the slow path is done with).
         """
         busy, direct, slow, finish = self._busy, self._direct, self.call, self._finisher()
         context, evaluation = compat.trace_state()
@@ -111,9 +140,22 @@ class Transform:
                     return finish(out)
             return slow(x, *rest, **kwargs)
 
-        functools.update_wrapper(planned, self.f, updated=())
-        planned.plan = self.plan  # type: ignore[attr-defined]
-        return cast(PlannedFunction, planned)
+        def planned_alone(x: Any = _NOTHING, /, *rest: Any, **kwargs: Any) -> Any:
+            # Without variables of an enclosing function f cannot read an outer transformation's tracers, and the look
+            # at the state of JAX, half of what a call costs beside the compiled code, can be spared.
+            if not busy and not rest and not kwargs:
+                try:
+                    out = direct(x)
+                except (TypeError, TraceError):
+                    return slow(x)
+                if not busy:
+                    return out
+            return planned(x, *rest, **kwargs)
+
+        chosen = planned_alone if finish is _as_is and _stands_alone(self.f) else planned
+        functools.update_wrapper(chosen, self.f, updated=())
+        chosen.plan = self.plan  # type: ignore[attr-defined]
+        return cast(PlannedFunction, chosen)
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
         """The answer at these arguments, after whatever is due: planning, measuring, the probe."""
@@ -121,12 +163,13 @@ class Transform:
         check_inputs(args, self.argnums, self.holomorphic)
         static = self._has_static(args, kwargs)
         with translated(self.f):  # a leaked value is noticed only when compiled code is left or entered
+            self._time_modes(args, kwargs)
             if self._reads_tracers(args, kwargs):
                 out = self._run_arrays(*args, **kwargs)  # compiled code would keep them for later calls
-            elif self.mode == "measure" or static:
-                out = self._general(args, kwargs)
             else:
-                out = self._direct(*args, **kwargs)
+                with self._here.from_outside():
+                    run = self._general if self.mode == "measure" or static else self._direct
+                    out = run(*args, **kwargs)
         self._probe_now(args, kwargs, out)
         if not static and self.mode != "measure" and not self._unprobed:
             self._busy.clear()
@@ -145,7 +188,7 @@ class Transform:
         fixed = [arg for k, arg in enumerate(args) if k not in self.argnums]
         return not all(backend.is_array(leaf) for leaf in jax.tree_util.tree_leaves((fixed, kwargs)))
 
-    def _general(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _general(self, *args: Any, **kwargs: Any) -> Any:
         """Any pytrees and Python values: data is traced, the rest is part of the signature."""
         sig = self._signature(args, kwargs)
         if self.mode == "measure" and self._key(sig) not in self.entries:
@@ -198,7 +241,7 @@ class Transform:
         key = self._key(sig)
         entry = self.entries.get(key)
         context, evaluation = compat.trace_state()
-        if entry is not None and context.trace is evaluation:
+        if entry is not None and (context.trace is evaluation or self._here.eager):
             return entry, entry.traced
         traced = self._trace(call, sig)
         if traced.closes_over_tracers:
@@ -257,22 +300,46 @@ class Transform:
         entry, traced = self._entry(sig, call)
         leaves = jax.tree_util.tree_leaves((args, kwargs))
         moving, others = [leaves[p] for p in sig.moving], [leaves[p] for p in sig.others]
-        if entry.constant is not None or any(isinstance(leaf, jax.core.Tracer) for leaf in (*moving, *others)):
+        if entry.constant is not None or any(map(compat.is_tracer, (*moving, *others))):
             return
         timed: dict[str, float] = entry.plan.measured
         runs = {}
         for recipe in entry.plan.planned.candidates[:4]:
             run = jax.jit(functools.partial(_answer, entry.plan, recipe, self.question, call, traced))
-            jax.block_until_ready(run(moving, others))
             runs[recipe.name] = (recipe, run)
-        rounds: dict[str, list[float]] = {name: [] for name in runs}
-        for _ in range(7):
-            for name, (_, run) in runs.items():
-                start = time.perf_counter()
-                jax.block_until_ready(run(moving, others))
-                rounds[name].append(time.perf_counter() - start)
-        timed.update({name: statistics.median(times) for name, times in rounds.items()})
+        timed.update(zip(runs, _times([run for _, run in runs.values()], (moving, others)), strict=True))
         entry.plan.chosen = runs[min(timed, key=lambda name: timed[name])][0]
+
+    def _time_modes(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Choose between plain forward and plain reverse of a small function by the clock, once per signature.
+
+        At this size neither counted work nor passes tell which of the two is faster: the shape of one product does.
+        """
+        leaves = jax.tree_util.tree_leaves((args, kwargs))
+        if self.mode != "model" or self.question.kind != "dense" or any(map(compat.is_tracer, leaves)):
+            return
+        sig = self._signature(args, kwargs)
+        if self._key(sig) in self.entries:
+            return
+        call = backend.on_leaves(self.f, sig, self.has_aux)
+        entry, traced = self._entry(sig, call)
+        both = [c for c in entry.plan.planned.candidates if isinstance(c, Plain) and c.cost < TIMED and not c.chunk]
+        chosen = entry.plan.chosen
+        if not isinstance(chosen, Plain) or len(both) < 2 or both[1].cost > COMPARABLE * both[0].cost:
+            return
+        if traced.closes_over_tracers or not traced.uniform or sig.static:
+            return
+
+        def answer(mode: str, *leaves: Any) -> Any:
+            moving, others = [leaves[p] for p in sig.moving], [leaves[p] for p in sig.others]
+            return jax.tree_util.tree_leaves(
+                backend.plain_blocks(call, traced, mode, self.holomorphic, moving, others)
+            )
+
+        runs = [jax.jit(functools.partial(answer, recipe.mode)) for recipe in both]
+        first, second = _times(runs, leaves)
+        best, other = both if first <= second * CLEARLY_FASTER else both[::-1]
+        entry.plan.chosen = replace(best, note=f"timed against {other.name} when the plan was made")
 
     def unprobed_plan(self, *args: Any) -> Plan:
         """The plan for arguments of these shapes as it stands, without running anything."""
@@ -284,6 +351,7 @@ class Transform:
         sig = self._signature(args, kwargs)
         if self.mode == "measure":
             self._measure(sig, args, kwargs)
+        self._time_modes(args, kwargs)
         entry, _ = self._entry(sig, backend.on_leaves(self.f, sig, self.has_aux))
         self._probe_now(args, kwargs, None)
         return entry.plan
@@ -293,7 +361,7 @@ class Transform:
         if not self._unprobed:
             return
         leaves = jax.tree_util.tree_leaves((args, kwargs))
-        if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+        if any(map(compat.is_tracer, leaves)):
             return
         sig = self._signature(args, kwargs)
         entry = self.entries.get(self._key(sig))
@@ -452,6 +520,30 @@ def _answer(
     run = backend.runner(call, traced, moving, others)
     run.foldable = foldable
     return execute(recipe, question, plan.planned.read_for(recipe), run)
+
+
+def _times(runs: Sequence[Callable[..., Any]], values: Any) -> list[float]:
+    """Seconds per call of each, taken in turns: the quickest rounds, for a busy machine delays them unequally."""
+    batch = []
+    for run in runs:
+        jax.block_until_ready(run(*values))
+        start = time.perf_counter()
+        jax.block_until_ready(run(*values))
+        batch.append(max(1, int(LASTING / (time.perf_counter() - start))))
+    rounds: list[list[float]] = [[] for _ in runs]
+    for _ in range(ROUNDS):
+        for run, count, times in zip(runs, batch, rounds, strict=True):
+            start = time.perf_counter()
+            for _ in range(count):
+                jax.block_until_ready(run(*values))
+            times.append((time.perf_counter() - start) / count)
+    return [statistics.quantiles(times, n=10)[0] for times in rounds]
+
+
+def _stands_alone(f: Callable[..., Any]) -> bool:
+    """Is f a plain function of its arguments and of module globals?"""
+    inner = inspect.unwrap(f)
+    return isinstance(inner, types.FunctionType) and inner.__closure__ is None and not inner.__defaults__
 
 
 def _hashable(value: Any) -> bool:

@@ -92,8 +92,9 @@ class Plan:
     def _table(self) -> list[str]:
         head = ("candidate", "passes", "cost", "memory", "verdict")
         rows = [head]
-        for recipe in self.planned.candidates:
-            chosen = recipe is self.chosen
+        for candidate in self.planned.candidates:
+            chosen = candidate.name == self.chosen.name
+            recipe = self.chosen if chosen else candidate
             if recipe.name in self.measured:
                 price = f"{self.measured[recipe.name] * 1e3:.3g} ms"
             else:

@@ -243,13 +243,16 @@ def _bracketed(graph: Graph) -> list[Recipe]:
 
 
 def _few(cuts: Sequence[Cut]) -> list[Cut]:
-    """One boundary per plateau of widths, the narrowest ones when there are still too many."""
+    """One boundary per plateau of widths, the narrowest ones when there are still too many.
+
+    The last of a plateau is kept: what follows it is then a product with weights, which an identity enters at once.
+    """
     kept = [cuts[0]]
     for cut in cuts[1:]:
-        if cut.width != kept[-1].width:
+        if cut.width == kept[-1].width and len(kept) > 1:
+            kept.pop()
+        if cut.width != cuts[0].width or len(kept) > 1 or cut is cuts[-1]:
             kept.append(cut)
-    if kept[-1] is not cuts[-1]:
-        kept[-1] = cuts[-1]
     while len(kept) > MOST_BOUNDARIES:
         widest = max(range(1, len(kept) - 1), key=lambda k: kept[k].width)
         del kept[widest]

@@ -16,6 +16,10 @@ Tracer = jax.core.Tracer
 _HIDDEN = (str(Path(jax.__file__).parent) + os.sep, str(Path(__file__).parents[3]) + os.sep)
 
 
+def is_tracer(value: Any) -> bool:
+    return isinstance(value, Tracer)
+
+
 def trace_state() -> tuple[Any, Any]:
     """(context, evaluation): ``context.trace is evaluation`` when no transformation is under way.
 

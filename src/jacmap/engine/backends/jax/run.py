@@ -36,7 +36,7 @@ class Runner:
             return jax.jvp(function, (x,), (tangent.astype(x.dtype),))[1]
 
         if not chunk or chunk >= seeds.shape[1]:
-            return jax.vmap(one, in_axes=1, out_axes=1)(seeds)
+            return jax.vmap(one, out_axes=1)(seeds.T)
         return jax.lax.map(one, seeds.T, batch_size=chunk).T
 
     def pull(self, seeds: Any, chunk: int = 0, between: Any = None, dropped: Dropped = frozenset()) -> Any:
