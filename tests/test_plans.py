@@ -221,3 +221,17 @@ def test_memory_is_told():
     chunked = jm.plan(lambda x: jnp.sin(jnp.outer(x, x) @ x), draw(1, 100), memory="1MB")
     assert chunked.chosen.memory <= 1e6
     assert f"({chunked.chosen.chunk} seeds at a time)" in str(chunked)
+
+
+def test_the_gradient_of_a_diagonal_whose_tangents_were_dropped():
+    # Leaving an edge out of the tangent must not cut the derivative of the answer along that edge.
+    below = jnp.asarray(np.tril(np.random.default_rng(0).standard_normal((300, 300)), -1)) / 16
+
+    def f(x):
+        return x * jnp.exp(jnp.tanh(below @ x))
+
+    x = jnp.linspace(0.1, 1.0, 300)
+    assert jm.plan(f, x, question="diagonal").chosen.dropped
+    ours = jax.grad(lambda x: jm.diagonal(f)(x).sum())(x)
+    true = jax.grad(lambda x: jnp.trace(jax.jacfwd(f)(x)))(x)
+    np.testing.assert_allclose(ours, true, rtol=1e-10)

@@ -1,5 +1,6 @@
 """jacmap: what does a small change do? The Jacobian in whatever form is asked, at the lowest cost, explained."""
 
+from ._determinant import SlogDet, slogdet, value_and_slogdet
 from ._errors import ArgumentError, JacmapError, ModeError, NotFiniteWarning, PlanFileError, StructureError, TraceError
 from ._jacobian import Jacobian, linearize
 from ._questions import diagonal, jacobian, jvp, load_plan, plan, trace, vjp
@@ -16,6 +17,7 @@ __all__ = [
     "Pattern",
     "Plan",
     "PlanFileError",
+    "SlogDet",
     "Structure",
     "StructureError",
     "TraceError",
@@ -25,6 +27,8 @@ __all__ = [
     "linearize",
     "load_plan",
     "plan",
+    "slogdet",
     "trace",
+    "value_and_slogdet",
     "vjp",
 ]

@@ -369,15 +369,8 @@ class Transform:
             return
         call = backend.on_leaves(self.f, sig, self.has_aux)
         moving, others = [leaves[p] for p in sig.moving], [leaves[p] for p in sig.others]
-        numbers, question = self._numbers(out, entry), self.question
-        if numbers is None:
-            if question.kind == "dense" and isinstance(entry.plan.chosen, Coloured):
-                question = Question("sparse")  # the entries alone: the matrix may be too large to be formed for a check
-            answer = functools.partial(_answer, entry.plan, entry.plan.chosen, question, call, entry.traced)
-            with translated(self.f):
-                numbers = jax.jit(answer)(moving, others)
         try:
-            entry.plan.probed = probe(numbers, entry.plan, question, call, entry.traced, moving, others)
+            entry.plan.probed = self._probe_entry(entry, call, moving, others, out)
         except ArithmeticError:
             self.entries.pop(self._key(sig), None)
             self._direct.clear_cache()
@@ -388,6 +381,17 @@ class Transform:
             self._unprobed.remove(entry)
         if entry.plan.probed is None:
             self._unprobed.append(entry)
+
+    def _probe_entry(self, entry: Entry, call: backend.Call, moving: Any, others: Any, out: Any) -> float | None:
+        """The plan against plain AD at these leaves; `out`: its answer there, None when it must be worked out."""
+        numbers, question = self._numbers(out, entry), self.question
+        if numbers is None:
+            if question.kind == "dense" and isinstance(entry.plan.chosen, Coloured):
+                question = Question("sparse")  # the entries alone: the matrix may be too large to be formed for a check
+            answer = functools.partial(_answer, entry.plan, entry.plan.chosen, question, call, entry.traced)
+            with translated(self.f):
+                numbers = jax.jit(answer)(moving, others)
+        return probe(numbers, entry.plan, question, call, entry.traced, moving, others)
 
     def _numbers(self, out: Any, entry: Entry) -> Any:
         """The recipe's raw output, from the answer where that holds it; None where it must be run."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from .hints import NOTHING, Hints
 from .pattern import Pattern
 
 Local = Mapping[tuple[int, int], Pattern]
@@ -63,6 +64,12 @@ class Node:
     pass_work: float = 0.0
     payload: Any = None
     note: str = ""
+    hints_of: Callable[[], Hints] = lambda: NOTHING
+
+    @cached_property
+    def hints(self) -> Hints:
+        """What the operation tells beyond its local patterns."""
+        return self.hints_of()
 
     @cached_property
     def local(self) -> Local:

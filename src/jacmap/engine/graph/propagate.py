@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
 
 import numpy as np
 
@@ -32,11 +33,12 @@ def forward(
     limit: int = LARGEST_PATTERN,
     dropped: Collection[Edge] = (),
     keep_all: bool = False,
+    thinned: Mapping[Edge, Pattern] = MappingProxyType({}),
 ) -> dict[int, Pattern]:
     """The pattern of values with respect to the concatenated inputs.
 
     Patterns are freed when their value is dead, unless `keep_all`; the outputs' are always kept. An over-large
-    pattern becomes full. Edges in `dropped` pass nothing.
+    pattern becomes full. Edges in `dropped` pass nothing, those in `thinned` only what stands there.
     """
     patterns = input_patterns(graph)
     last_use = _last_use(graph)
@@ -45,7 +47,7 @@ def forward(
         if any(v in patterns for v in node.inputs) and any(graph.values[v].active for v in node.outputs):
             for k, out in enumerate(node.outputs):
                 if graph.values[out].active:
-                    found = _through(node, k, position, patterns, graph.values[out].size, n, dropped)
+                    found = _through(node, k, position, patterns, graph.values[out].size, n, dropped, thinned)
                     if not found.is_empty:
                         patterns[out] = found if found.stored <= limit else Pattern.full(found.shape)
         if not keep_all:
@@ -56,14 +58,21 @@ def forward(
 
 
 def _through(
-    node: Node, k: int, position: int, patterns: dict[int, Pattern], rows: int, n: int, dropped: Collection[Edge]
+    node: Node,
+    k: int,
+    position: int,
+    patterns: dict[int, Pattern],
+    rows: int,
+    n: int,
+    dropped: Collection[Edge],
+    thinned: Mapping[Edge, Pattern],
 ) -> Pattern:
     found = Pattern.empty((rows, n))
     for i, v in enumerate(node.inputs):
         known = patterns.get(v)
         if known is None or (position, k, i) in dropped:
             continue
-        local = node.local.get((k, i))
+        local = thinned.get((position, k, i)) or node.local.get((k, i))
         if local is not None:
             found = found | (local @ known)
     return found
@@ -79,9 +88,14 @@ def _last_use(graph: Graph) -> dict[int, int]:
     return last
 
 
-def jacobian_pattern(graph: Graph, limit: int = LARGEST_PATTERN, dropped: Collection[Edge] = ()) -> Pattern:
+def jacobian_pattern(
+    graph: Graph,
+    limit: int = LARGEST_PATTERN,
+    dropped: Collection[Edge] = (),
+    thinned: Mapping[Edge, Pattern] = MappingProxyType({}),
+) -> Pattern:
     """The m×n pattern of the whole function: outputs stacked, inputs concatenated."""
-    patterns = forward(graph, limit, dropped)
+    patterns = forward(graph, limit, dropped, thinned=thinned)
     n = graph.shape[1]
     rows = [patterns.get(v, Pattern.empty((graph.values[v].size, n))) for v in graph.outputs]
     if not rows:

@@ -41,8 +41,9 @@ class Facts:
         if eqn.effects or any(math.prod(s) > LARGEST_FACT for s in call.outputs):
             return
         has = [v in self.found or v in self.recipes for v in inputs]
-        if not any(call.varying):
-            usable = all(has)
+        whole = not any(call.varying) and all(has)
+        if whole:
+            usable = True
         elif call.name in _ORIGINS:
             usable = any(has)
         else:
@@ -51,7 +52,7 @@ class Facts:
             return
         for v in outputs:
             self.recipes[v] = (eqn, call, inputs, outputs)
-            if any(call.varying):
+            if not whole or any(w in self.partial for w in inputs):
                 self.partial.add(v)
 
     def peek(self, v: int) -> np.ndarray | None:

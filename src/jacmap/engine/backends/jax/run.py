@@ -12,6 +12,7 @@ import numpy as np
 from ...graph import Graph
 from ...graph.cuts import Cut, nodes_between
 from . import compat
+from .sweep import sweep
 
 Flat = Callable[[Any], Any]
 
@@ -30,9 +31,12 @@ class Runner:
         self.foldable = True  # False hides the seeds from XLA, which would fold all passes of an affine function
 
     def push(self, seeds: Any, chunk: int = 0, between: Any = None, dropped: Dropped = frozenset()) -> Any:
-        function, x = self._function(between, dropped)
+        function, x = self._function(between)
 
         def one(tangent: Any) -> Any:
+            if dropped:
+                assert self.parts is not None
+                return self.parts.tangent(tangent.astype(x.dtype), dropped)
             return jax.jvp(function, (x,), (tangent.astype(x.dtype),))[1]
 
         if not chunk or chunk >= seeds.shape[1]:
@@ -40,8 +44,13 @@ class Runner:
         return jax.lax.map(one, seeds.T, batch_size=chunk).T
 
     def pull(self, seeds: Any, chunk: int = 0, between: Any = None, dropped: Dropped = frozenset()) -> Any:
-        function, x = self._function(between, dropped)
-        y, pullback = jax.vjp(function, x)
+        function, x = self._function(between)
+        if dropped:
+            assert self.parts is not None
+            y, parts = jax.eval_shape(function, x), self.parts
+            pullback = jax.linear_transpose(lambda tangent: parts.tangent(tangent, dropped), x)
+        else:
+            y, pullback = jax.vjp(function, x)
 
         def one(cotangent: Any) -> Any:
             return pullback(cotangent.astype(y.dtype))[0]
@@ -50,12 +59,10 @@ class Runner:
             return jax.vmap(one)(seeds)
         return jax.lax.map(one, seeds, batch_size=chunk)
 
-    def _function(self, between: tuple[Cut, Cut] | None, dropped: Dropped) -> tuple[Flat, Any]:
-        if between is None and not dropped:
+    def _function(self, between: tuple[Cut, Cut] | None) -> tuple[Flat, Any]:
+        if between is None:
             return self.flat, self.x
         assert self.parts is not None
-        if between is None:
-            return self.parts.whole(dropped), self.x
         return self.parts.segment(*between)
 
     def tangents(self, direction: Any) -> list[tuple[Any, int, np.ndarray]]:
@@ -121,24 +128,22 @@ class Parts:
         """Every value at x, computed once and shared by all segments."""
         if self._primal is None:
             env = dict(self.fixed) | dict(zip(self.graph.inputs, self.inputs, strict=True))
-            self._primal = _evaluate(self.graph.nodes, env)
+            self._primal = evaluate(self.graph.nodes, env)
         return self._primal
 
-    def whole(self, dropped: Dropped) -> Flat:
+    def tangent(self, direction: Any, dropped: Dropped) -> Any:
+        """The outputs' tangent along a direction, without what comes through the dropped edges."""
+        env = dict(self.fixed) | dict(zip(self.graph.inputs, self.inputs, strict=True))
         shapes = [(a.shape, a.dtype) for a in self.inputs]
-        stopped = frozenset(dropped)
-
-        def function(x: Any) -> Any:
-            env = dict(self.fixed) | dict(zip(self.graph.inputs, split(x, shapes), strict=True))
-            return ravel([_evaluate(self.graph.nodes, env, stopped)[v] for v in self.graph.outputs], x.dtype)
-
-        return function
+        along = {v: t[None] for v, t in zip(self.graph.inputs, split(direction, shapes), strict=True)}
+        sweep(list(enumerate(self.graph.nodes)), env, along, 1, dropped)
+        return ravel([along[v][0] if v in along else jnp.zeros_like(env[v]) for v in self.graph.outputs])
 
     def everything(self, x: Any) -> list[Any]:
         """All active values on the way from x to the outputs."""
         shapes = [(a.shape, a.dtype) for a in self.inputs]
         env = dict(self.fixed) | dict(zip(self.graph.inputs, split(x, shapes), strict=True))
-        values = _evaluate(self.graph.nodes, env)
+        values = evaluate(self.graph.nodes, env)
         return [values[v] for node in self.graph.active_nodes for v in node.outputs if self.graph.values[v].active]
 
     def segment(self, before: Cut, after: Cut) -> tuple[Flat, Any]:
@@ -149,19 +154,15 @@ class Parts:
 
         def function(x: Any) -> Any:
             env = dict(self.primal) | dict(zip(before.values, split(x, shapes), strict=True))
-            return ravel([_evaluate(nodes, env)[v] for v in after.values], x.dtype)
+            return ravel([evaluate(nodes, env)[v] for v in after.values], x.dtype)
 
         return function, ravel(points)
 
 
-def _evaluate(nodes: Sequence[Any], env: dict[int, Any], dropped: Dropped = frozenset()) -> dict[int, Any]:
-    for position, node in enumerate(nodes):
-        values = [env[v] for v in node.inputs]
-        if dropped:
-            values = [
-                jax.lax.stop_gradient(value) if (position, i) in dropped else value for i, value in enumerate(values)
-            ]
-        env.update(zip(node.outputs, compat.bind(node.payload, values), strict=True))
+def evaluate(nodes: Sequence[Any], env: dict[int, Any]) -> dict[int, Any]:
+    """`env` with the values that the nodes make."""
+    for node in nodes:
+        env.update(zip(node.outputs, compat.bind(node.payload, [env[v] for v in node.inputs]), strict=True))
     return env
 
 

@@ -20,6 +20,7 @@ from .call import Call, Rule, is_inexact
 from .facts import Facts
 from .rules import lookup
 from .rules.by_value import by_value
+from .rules.hints import hints
 
 _INLINED = {"jit": "jaxpr", "closed_call": "call_jaxpr", "call": "call_jaxpr", "remat2": "jaxpr"}
 
@@ -172,6 +173,7 @@ class _Builder:
             pass_work=_PASS_WEIGHT.get(rule.kind, 1.0) * work if rule.work else work,
             payload=eqn,
             note=f"{call.name}: {rule.note}" if rule.note else "",
+            hints_of=lambda: hints(call),
         )
 
     def finish(self, inputs: list[int], others: list[int], outputs: list[int]) -> Graph:

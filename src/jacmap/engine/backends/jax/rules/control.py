@@ -335,7 +335,7 @@ def _scan(call: Call) -> Local:
         call.active[i] or (n_consts <= i < n_consts + n_carry and (call.values or _inexact(jaxpr.invars[i].aval)))
         for i in range(len(call.inputs))
     ]
-    given = knowledge(call, range(n_consts)) | _step_knowledge(call, n_consts + n_carry)
+    given = knowledge(call, range(n_consts)) | step_knowledge(call, n_consts + n_carry)
     graph = body_graph(jaxpr, consts, active, given, call.values)
     layout = _Layout(call, jaxpr, active, n_consts, n_carry)
     body = _Body(graph, layout.rows, layout.widths)
@@ -372,13 +372,18 @@ def _inexact(aval: Any) -> bool:
     return is_inexact(aval.dtype)
 
 
-def _step_knowledge(call: Call, first: int) -> dict[int, np.ndarray]:
+def step_knowledge(call: Call, first: int) -> dict[int, np.ndarray]:
     """What is the same in every step of the scanned inputs; the rest is NaN, not known."""
     found = {}
     for i in range(first, len(call.inputs)):
         value = call.peek(i)
-        if value is not None and value.dtype.kind == "f" and len(value):
-            found[i] = np.where((value == value[0]).all(axis=0), value[0], np.nan)
+        if value is None or not isinstance(value.dtype, np.dtype) or not len(value):
+            continue
+        same = (value == value[0]).all(axis=0)
+        if value.dtype.kind == "f":
+            found[i] = np.where(same, value[0], np.nan)
+        elif same.all():
+            found[i] = value[0]
     return found
 
 
