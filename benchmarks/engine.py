@@ -9,7 +9,6 @@ times one function after another, which a busy machine turns into a false ratio;
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import os
@@ -18,9 +17,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from time import perf_counter
+from dataclasses import asdict
 from typing import Any
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -35,46 +32,14 @@ import asdex
 import jax
 import jax.numpy as jnp
 import numpy as np
+from _table import HERE, MISSING, Case, Row, Tick, main, named
 from _timing import medians, write
-from rich import box
-from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
 from scipy.sparse import coo_array
 
 import jacmap as jm
 from jacmap.engine.plan.colouring import colour_both
 
-HERE = Path(__file__).parent
-OUT = HERE / "out" / "engine.json"
-MISSING = 1e300  # a figure that could not be had; JSON has no infinity
-
 warnings.filterwarnings("ignore", category=asdex.DenseColoringWarning)
-
-console = Console()
-Tick = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Row:
-    """`floor`: what the figure must reach, or must not exceed where `at_most`; None: told, not asked for."""
-
-    case: str
-    figure: float
-    unit: str
-    floor: float | None = None
-    at_most: bool = False
-
-    @property
-    def holds(self) -> bool | None:
-        if self.floor is None:
-            return None
-        return self.figure <= self.floor if self.at_most else self.figure >= self.floor
-
-    def record(self) -> dict[str, Any]:
-        fields = asdict(self)
-        del fields["at_most"]
-        return {**fields, "holds": self.holds}
 
 
 # -- run time against plain AD -----------------------------------------------------------------------------
@@ -255,10 +220,10 @@ def asdex_functions(quick: bool, tick: Tick) -> Iterator[Row]:
         more += [name] * (passes > colours)
         fewer += [name] * (passes < colours)
         total += 1
-    case = f"asdex's own test functions and patterns ({total}): more colours{_list(more)}"
+    case = f"asdex's own test functions and patterns ({total}): more colours{named(more)}"
     yield Row(case, len(more), "of them", 0, at_most=True)
-    yield Row(f"the same: fewer colours{_list(fewer)}", len(fewer), "of them", 1)
-    yield Row(f"the same: Jacobian differs from jax.jacfwd{_list(wrong)}", len(wrong), "of them", 0, True)
+    yield Row(f"the same: fewer colours{named(fewer)}", len(fewer), "of them", 1)
+    yield Row(f"the same: Jacobian differs from jax.jacfwd{named(wrong)}", len(wrong), "of them", 0, True)
 
 
 def cutest(quick: bool, tick: Tick) -> Iterator[Row]:
@@ -267,13 +232,13 @@ def cutest(quick: bool, tick: Tick) -> Iterator[Row]:
     for result in _cutest_runs.results(every=16 if quick else 1):
         found.append(result)
         tick(f"sif2jax: {len(found)} functions, {result.name}")
-    write(OUT.with_name("cutest.json"), json.dumps([asdict(result) for result in found], indent=1))
+    write(HERE / "out" / "cutest.json", json.dumps([asdict(result) for result in found], indent=1))
     yield from cutest_rows(found)
 
 
 def cutest_rows(found: list[_cutest_runs.Result]) -> Iterator[Row]:
     wrong = [f"{r.name} ({r.error or f'differs by {r.difference:.0e}'})" for r in found if not r.right]
-    case = f"sif2jax functions with n ≤ 5,000: right to 1e-10{'; not:' if wrong else ''}{_list(wrong)}"
+    case = f"sif2jax functions with n ≤ 5,000: right to 1e-10{'; not:' if wrong else ''}{named(wrong)}"
     yield Row(case, len(found) - len(wrong), "functions", len(found))
     yield Row("the same: asdex plans", sum(not r.asdex_missing for r in found), "functions")
     both = [r for r in found if not r.asdex_missing and not r.ours_missing]
@@ -282,10 +247,10 @@ def cutest_rows(found: list[_cutest_runs.Result]) -> Iterator[Row]:
     yield Row(case, theirs / ours if ours else MISSING, "× asdex", 4.0)
     more = [f"{r.name} {r.ours_colours} > {r.asdex_colours}" for r in both if r.ours_colours > r.asdex_colours]
     fewer = sum(r.ours_colours < r.asdex_colours for r in both)
-    yield Row(f"the same: more colours{_list(more)}", len(more), "functions", 0, True)
+    yield Row(f"the same: more colours{named(more)}", len(more), "functions", 0, True)
     yield Row("the same: fewer colours", fewer, "functions", 1)
     wider = [f"{r.name} {r.ours_entries} > {r.asdex_entries}" for r in both if r.ours_entries > r.asdex_entries]
-    yield Row(f"the same: wider patterns{_list(wider)}", len(wider), "functions")
+    yield Row(f"the same: wider patterns{named(wider)}", len(wider), "functions")
 
 
 def million(quick: bool, tick: Tick) -> Iterator[Row]:
@@ -308,13 +273,8 @@ def silent(quick: bool, tick: Tick) -> Iterator[Row]:
         tick(f"silent failures: {name}")
         wrong += [name] * (not right)
         total += 1
-    case = f"silent failures of others: right{'; not:' if wrong else ''}{_list(wrong)}"
+    case = f"silent failures of others: right{'; not:' if wrong else ''}{named(wrong)}"
     yield Row(case, total - len(wrong), "cases", total)
-
-
-def _list(names: list[str]) -> str:
-    shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-    return f" ({shown})" if names else ""
 
 
 # -- helpers -----------------------------------------------------------------------------------------------
@@ -338,9 +298,7 @@ def _same(ours: Any, theirs: Any, case: str, tolerance: float = 1e-10) -> None:
             raise SystemExit(f"{case}: jacmap and JAX differ by {difference:.1e}")
 
 
-# -- the table ---------------------------------------------------------------------------------------------
-
-CASES: dict[str, Callable[[bool, Tick], Iterator[Row]]] = {
+CASES: dict[str, Case] = {
     "small": small,
     "autoencoder": autoencoder,
     "batch": batch,
@@ -352,47 +310,5 @@ CASES: dict[str, Callable[[bool, Tick], Iterator[Row]]] = {
     "cutest": cutest,
 }
 
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Measure the engine; write benchmarks/out/engine.json.")
-    parser.add_argument("--quick", action="store_true", help="fewer repeats, every 16th sif2jax problem")
-    parser.add_argument("--only", action="append", choices=CASES, help="this case only (may be given several times)")
-    options = parser.parse_args()
-    chosen = options.only or list(CASES)
-    whole = not options.quick and not options.only
-    out = OUT if whole else OUT.with_name("engine-part.json")
-    rows: list[Row] = []
-    start = perf_counter()
-    columns = (SpinnerColumn(), TextColumn("{task.completed}/{task.total}"), BarColumn(20), TimeElapsedColumn(),
-               TextColumn("{task.description}"))  # fmt: skip
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("", total=len(chosen))
-        for name in chosen:
-            for row in CASES[name](options.quick, lambda what: progress.update(task, description=what)):
-                rows.append(row)
-            progress.advance(task)
-    write(out, json.dumps([row.record() for row in rows], indent=1, ensure_ascii=False) + "\n")
-    console.print(table(rows))
-    busy, cores = os.getloadavg()[0], os.cpu_count() or 1
-    if busy > cores + 0.5:
-        console.print(f"load average {busy:.1f} on {cores} cores: another program disturbed the short timings")
-    missed = sum(row.holds is False for row in rows)
-    seconds = perf_counter() - start
-    verdict = f"{missed or 'no'} floor{'s' * (missed != 1)} missed"
-    console.print(f"{verdict}; {seconds:.0f} s; wrote {out.relative_to(HERE.parent)}")
-    return 0
-
-
-def table(rows: list[Row]) -> Table:
-    shown = Table(box=box.SIMPLE_HEAD, title="jacmap: the engine, measured")
-    for head in ("case", "figure", "unit", "floor", "holds"):
-        shown.add_column(head, justify="right" if head in ("figure", "floor") else "left", overflow="fold")
-    for row in rows:
-        bound = "" if row.floor is None else f"{'≤' if row.at_most else '≥'} {row.floor:g}"
-        verdict = {None: "", True: "[green]yes[/]", False: "[red]no[/]"}[row.holds]
-        shown.add_row(row.case.replace("[", "\\["), f"{row.figure:.4g}", row.unit, bound, verdict)
-    return shown
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main("engine", "the engine", CASES, "fewer repeats, every 16th sif2jax problem"))

@@ -201,3 +201,17 @@ def test_a_long_chain():
     cuts = boundaries(read(f, 20))
     assert len(cuts) >= 300
     assert min(cut.width for cut in cuts) == 3
+
+
+def test_complex_values_are_no_cut_of_a_real_function():
+    # rfft gives 9 complex numbers for 16 real ones: two real numbers each, and no bottleneck.
+    def around(x):
+        return jnp.tanh(jnp.fft.irfft(jnp.fft.rfft(jnp.sin(x)) * np.exp(1j * np.arange(9)), n=16))
+
+    def narrow(x):
+        return jnp.tanh(jnp.fft.irfft(jnp.fft.rfft(jnp.concatenate([x, x]))[:3] * np.complex128(1 + 2j), n=64))
+
+    x = jnp.linspace(0.0, 1.0, 16)
+    assert jm.linearize(around, x).rank_bound == 16 == np.linalg.matrix_rank(jax.jacfwd(around)(x))
+    x = jnp.linspace(0.0, 1.0, 40)
+    np.testing.assert_allclose(jm.jacobian(narrow)(x), jax.jacfwd(narrow)(x), rtol=1e-10, atol=1e-12)

@@ -1,15 +1,29 @@
 """jacmap: what does a small change do? The Jacobian in whatever form is asked, at the lowest cost, explained."""
 
 from ._determinant import SlogDet, slogdet, value_and_slogdet
-from ._errors import ArgumentError, JacmapError, ModeError, NotFiniteWarning, PlanFileError, StructureError, TraceError
+from ._errors import (
+    ArgumentError,
+    ConvergenceError,
+    IllConditionedWarning,
+    JacmapError,
+    ModeError,
+    NotFiniteWarning,
+    PlanFileError,
+    SingularError,
+    StructureError,
+    TraceError,
+)
 from ._jacobian import Jacobian, linearize
 from ._questions import diagonal, jacobian, jvp, load_plan, plan, trace, vjp
+from ._second import gauss_newton, hessian, hvp, laplacian, taylor
 from .engine.graph.pattern import Pattern
 from .engine.graph.recognise import Structure
 from .engine.plan.plan import Plan
 
 __all__ = [
     "ArgumentError",
+    "ConvergenceError",
+    "IllConditionedWarning",
     "Jacobian",
     "JacmapError",
     "ModeError",
@@ -17,17 +31,23 @@ __all__ = [
     "Pattern",
     "Plan",
     "PlanFileError",
+    "SingularError",
     "SlogDet",
     "Structure",
     "StructureError",
     "TraceError",
     "diagonal",
+    "gauss_newton",
+    "hessian",
+    "hvp",
     "jacobian",
     "jvp",
+    "laplacian",
     "linearize",
     "load_plan",
     "plan",
     "slogdet",
+    "taylor",
     "trace",
     "value_and_slogdet",
     "vjp",

@@ -29,3 +29,15 @@ class NotFiniteWarning(RuntimeWarning):
 
 class PlanFileError(JacmapError, ValueError):
     """A saved plan does not belong to this function, or the file is damaged; the message says why."""
+
+
+class SingularError(JacmapError, ArithmeticError):
+    """The Jacobian cannot be inverted at this point, by its structure or by its numbers; the message says why."""
+
+
+class ConvergenceError(JacmapError, ArithmeticError):
+    """An iterative method did not reach its tolerance; the message says how far it came and what to do."""
+
+
+class IllConditionedWarning(RuntimeWarning):
+    """A solution has lost half of its digits or more; the message gives the estimated condition number."""

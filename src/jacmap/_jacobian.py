@@ -12,15 +12,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from ._arguments import check_inputs, positions
+from ._determinant import SlogDet
+from ._determinant.plan import DeterminantPlan
+from ._determinant.transforms import Determinant
 from ._errors import ArgumentError, ModeError, NotFiniteWarning
+from ._linear import QUESTIONS, Form, Inverse, Linear, LinearPlan, LocalInvertibility, Subject, is_affine
+from ._memory import parse_memory
 from ._questions import as_question
 from ._transforms import Transform, dense_matrix
+from .engine.backends.jax import compat
 from .engine.backends.jax import function as backend
 from .engine.backends.jax.run import Runner
 from .engine.graph import Pattern
 from .engine.graph.cuts import boundaries, name_of, rank_bound, useful_chain
 from .engine.graph.picture import braille, grid
-from .engine.graph.recognise import Structure, recognise
+from .engine.graph.recognise import Structure
 from .engine.plan.plan import Plan
 from .engine.plan.question import Question
 
@@ -40,12 +46,14 @@ class Jacobian:
         memory: str | float | None = None,
         name: str = "",
         transforms: dict[Question, Transform] | None = None,
+        shared: dict[Any, Any] | None = None,
     ):
         self.f, self.args, self.argnums, self.memory = f, args, argnums, memory
         self.name = name or getattr(f, "__name__", "f")
         self._positions = positions(argnums)[0]
         check_inputs(args, self._positions, holomorphic=False)
         self._transforms = {} if transforms is None else transforms
+        self._shared = {} if shared is None else shared  # with other points: forms by pattern, compiled products
         self._warn_of_point()
 
     # -- what it is ----------------------------------------------------------------------------------------
@@ -67,7 +75,7 @@ class Jacobian:
     @cached_property
     def structure(self) -> Structure:
         """The name of the pattern: "diagonal", "block-diagonal: 64 blocks of 10×784", ..."""
-        return recognise(self.pattern.tocsr(), rank_bound=self.rank_bound)
+        return self._form.structure
 
     @cached_property
     def rank_bound(self) -> int:
@@ -182,17 +190,81 @@ class Jacobian:
         """The sum of the diagonal: the divergence when f is a vector field."""
         return self._checked(self._ask(Question("trace")), "the trace")
 
+    def slogdet(self) -> SlogDet:
+        """(sign, log|det J|) of a square J, from the chain of its square cuts; ArgumentError when it is not square."""
+        answer = self._determinant.call(*self.args)
+        self._checked(answer.logabsdet, "log|det J|")
+        return answer
+
+    def det(self) -> jax.Array:
+        """The determinant of a square J: the factor by which f stretches volumes, negative where it turns them over."""
+        sign, log = self._determinant.call(*self.args)
+        return sign * jnp.exp(log)
+
     def at(self, *args: Any) -> Jacobian:
         """The same function at another point, with the same plans: nothing is planned anew for the same shapes."""
-        return Jacobian(self.f, args, self.argnums, self.memory, self.name, self._transforms)
+        return Jacobian(self.f, args, self.argnums, self.memory, self.name, self._transforms, self._shared)
+
+    # -- linear algebra ------------------------------------------------------------------------------------
+    def solve(self, b: Any) -> jax.Array:
+        """x of J x = b for a square J: b (n,) → (n,), or (n, k) → (n, k); by the structure of J.
+
+        Raises SingularError, structurally or numerically; warns with IllConditionedWarning, which gives the condition
+        number. A J that does not fit in `memory` is solved by its products (needs the extra ``jacmap[linalg]``). Works
+        inside `jit`, `grad` and `vmap`, where nothing can be raised for what the numbers show.
+        """
+        return self._linear.solve(b)
+
+    def lstsq(self, b: Any) -> jax.Array:
+        """x of least norm among those that minimise ‖J x − b‖: b (m,) → (n,), or (m, k) → (n, k); any shape and rank.
+
+        Singular values up to eps·max(m, n)·s_max count as zero, as in `numpy.linalg.lstsq`.
+        """
+        return self._linear.lstsq(b)
+
+    def svd(self, k: int | None = None) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """(U, s, Vh) with J = U diag(s) Vh: shapes (m, r), (r,), (r, n); s descends, r = min(m, n), or the k largest.
+
+        A few of a large J come from a Lanczos iteration, without a dense matrix.
+        """
+        return self._linear.svd(k)
+
+    def norm(self, ord: Any = 2) -> jax.Array:
+        """The norm of order 1, 2, inf, "fro" or "nuc", as `numpy.linalg.norm` defines them."""
+        return self._linear.norm(ord)
+
+    def rank(self) -> Any:
+        """The number of singular values above eps·max(m, n)·s_max, as `numpy.linalg.matrix_rank`."""
+        return self._linear.rank()
+
+    def cond(self) -> jax.Array:
+        """s_max / s_min, as `numpy.linalg.cond`; infinite where J is singular."""
+        return self._linear.cond()
+
+    def inverse(self) -> Inverse:
+        """J⁻¹ as an operator (n, n): ``inverse @ b`` and ``inverse.T @ b`` solve, with factors made once."""
+        self._linear.plan("solve")
+        return Inverse(self._linear)
+
+    def locally_invertible(self) -> LocalInvertibility:
+        """Can f be undone near this point (inverse function theorem)? True or false, with the evidence to print."""
+        return self._linear.locally_invertible()
 
     # -- plans ---------------------------------------------------------------------------------------------
     def plan(self, question: str = "dense") -> Plan:
         """The plan for a question at this point."""
         return self._transform(as_question(question)).plan(*self.args)
 
-    def explain(self, question: str = "dense") -> Plan:
-        """The plan for a question, to print: what was considered, what was chosen and why."""
+    def explain(self, question: str = "dense", **options: Any) -> Plan | LinearPlan | DeterminantPlan:
+        """The plan for a question, to print: what was considered, what was chosen and why.
+
+        `question` is one that `plan` knows, or one of linear algebra: "solve", "lstsq", "svd" (with ``k=``), "norm"
+        (with ``ord=``), "rank", "cond"; or "slogdet" (also as "logdet", "det").
+        """
+        if question in QUESTIONS:
+            return self._linear.plan(question, **options)
+        if question in ("slogdet", "logdet", "det"):
+            return self._determinant.determinant_plan(*self.args)
         return self.plan(question)
 
     def _transform(self, question: Question) -> Transform:
@@ -200,10 +272,71 @@ class Jacobian:
             self._transforms[question] = Transform(self.f, question, self.argnums, memory=self.memory)
         return self._transforms[question]
 
+    @property
+    def _determinant(self) -> Determinant:
+        question = Question("slogdet")
+        if question not in self._transforms:
+            self._transforms[question] = Determinant(self.f, self.argnums, self.memory)
+        found = self._transforms[question]
+        assert isinstance(found, Determinant)
+        return found
+
     def _ask(self, question: Question) -> Any:
         return self._transform(question).call(*self.args)
 
     # -- inside --------------------------------------------------------------------------------------------
+    @property
+    def _form(self) -> Form:
+        """What the pattern tells the linear algebra, shared with other points."""
+        pattern, graph = self.pattern, self._traced.graph
+        if pattern not in self._shared:
+            real = self._dtype.kind != "c"
+            self._shared[pattern] = Form(
+                pattern,
+                self.rank_bound,
+                affine=is_affine(graph),
+                forward=graph.forward and real,
+                reverse=self._traced.reverse and real,
+                itemsize=8 if real else 16,
+            )
+        return self._shared[pattern]
+
+    @property
+    def _dtype(self) -> Any:
+        """J's dtype: the widest of inputs and outputs."""
+        return np.result_type(*(a.dtype for a in (*self._traced.inputs, *self._traced.outputs)))
+
+    @cached_property
+    def _linear(self) -> Linear:
+        traced, form = self._traced, self._form
+        question = Question("dense" if form.full else "sparse")
+
+        def numbers() -> Any:
+            answer = self._ask(question)
+            return dense_matrix(answer, traced) if form.full else answer.data
+
+        return Linear(
+            Subject(
+                name=self.name,
+                shape=self.shape,
+                dtype=self._dtype,
+                memory=parse_memory(self.memory),
+                form=form,
+                leaves=self._leaves,
+                numbers=numbers,
+                push=self._push,
+                pull=lambda leaves, u: self._pull(leaves, u.T).T,
+                symbolic=self._symbolic,
+                entries=lambda: self._transform(question).unprobed_plan(*self.args).summary,
+            )
+        )
+
+    def _symbolic(self, *arrays: Any) -> bool:
+        """Are the point, these arrays, or the place where we are, inside a transformation of JAX?"""
+        context, evaluation = compat.trace_state()
+        inside = context.trace is not evaluation or self._traced.closes_over_tracers
+        return inside or any(map(compat.is_tracer, (*jax.tree_util.tree_leaves((self.args, arrays)),)))
+
     @cached_property
     def _signature(self) -> backend.Signature:
         return backend.signature(self.args, {}, self._positions)
@@ -228,11 +361,18 @@ class Jacobian:
 
     @cached_property
     def _push(self) -> Callable[..., Any]:
-        return jax.jit(lambda leaves, seeds: self._runner_at(leaves).push(seeds))
+        return self._compiled("push", lambda leaves, seeds: self._runner_at(leaves).push(seeds))
 
     @cached_property
     def _pull(self) -> Callable[..., Any]:
-        return jax.jit(lambda leaves, seeds: self._runner_at(leaves).pull(seeds))
+        return self._compiled("pull", lambda leaves, seeds: self._runner_at(leaves).pull(seeds))
+
+    def _compiled(self, name: str, product: Callable[..., Any]) -> Callable[..., Any]:
+        """The product, compiled once for all points of these shapes."""
+        if self._traced.closes_over_tracers:
+            return jax.jit(product)
+        key = name, Transform._key(self._signature)
+        return self._shared.setdefault(key, jax.jit(product))
 
     @staticmethod
     def _index(index: int, size: int, name: str, what: str) -> int:

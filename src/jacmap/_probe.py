@@ -34,8 +34,8 @@ def probe(
     J are checked along a random direction, of the other entries a few one by one. Where they differ, the difference
     must be explained by rounding: by eps times the largest tangent met on the way. Raises StructureError.
     """
-    if isinstance(plan.chosen, Plain):
-        return 0.0  # it is plain AD
+    if isinstance(plan.chosen, Plain) and question.kind == "dense":
+        return 0.0  # it is plain AD; of a sparse answer the pattern, too, has to be right
     truth = _Truth(call, traced, moving, others)
     if not (truth.forward or truth.reverse):
         return float("nan")
@@ -106,7 +106,10 @@ def _as_matrix(numbers: Any, plan: Plan, question: Question) -> tuple[Any, np.nd
     if question.kind == "dense":
         return np.asarray(numbers), *everything
     read = plan.planned.entries()
-    matrix = csr_array((np.asarray(numbers), (read.rows, read.cols)), shape=(m, n))
+    data = np.asarray(numbers)
+    if data.dtype.itemsize < 4:
+        data = data.astype(np.float32)  # SciPy knows no half formats
+    matrix = csr_array((data, (read.rows, read.cols)), shape=(m, n))
     if question.needs_all:
         return matrix, *everything
     pattern, wanted = plan.planned.pattern.tocsr(), plan.planned.wanted

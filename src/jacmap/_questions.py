@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import jax
 
+from ._determinant.transforms import Determinant
 from ._errors import ArgumentError
 from ._transforms import PlannedFunction, Transform
 from .engine.plan.plan import Plan
@@ -76,8 +77,10 @@ def plan(
 ) -> Plan:
     """How a question about f's Jacobian would be answered at `args`; the plan is callable: ``plan(*args)``.
 
-    `question` is one of "dense", "sparse", "diagonal", "trace".
+    `question` is one of "dense", "sparse", "diagonal", "trace", "slogdet".
     """
+    if question == "slogdet":
+        return Determinant(f, argnums, memory).plan(*args, **kwargs)
     asked = question if isinstance(question, Question) else as_question(question)
     mode = "measure" if measure else "model"
     return _transform(f, asked, argnums, False, False, memory, mode).plan(*args, **kwargs)
@@ -102,7 +105,7 @@ def load_plan(
 def as_question(name: str) -> Question:
     """The question of that name; an error that lists the known ones."""
     if name not in KINDS[:4]:
-        raise ArgumentError(f"question: got {name!r}, expected one of {', '.join(map(repr, KINDS[:4]))}")
+        raise ArgumentError(f"question: got {name!r}, expected one of {', '.join(map(repr, (*KINDS[:4], 'slogdet')))}")
     return Question(name)
 
 

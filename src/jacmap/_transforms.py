@@ -28,7 +28,7 @@ from .engine.backends.jax import function as backend
 from .engine.plan import store
 from .engine.plan.execute import execute
 from .engine.plan.plan import Plan
-from .engine.plan.planner import Limits, make_plan
+from .engine.plan.planner import Limits, Planned, make_plan
 from .engine.plan.question import Question
 from .engine.plan.recipe import Coloured, Constant, Plain, Recipe
 
@@ -261,17 +261,21 @@ class Transform:
         check_outputs(traced.outputs, sig, self.holomorphic, self.f)
         return traced
 
-    def _make(self, sig: backend.Signature, call: backend.Call, traced: backend.Traced) -> Entry:
-        itemsize = max(a.dtype.itemsize for a in traced.inputs)
+    def _planned(self, sig: backend.Signature, traced: backend.Traced, limits: Limits) -> Planned:
+        """The candidates for a function as traced."""
         known = None if self.stored is None else store.load(self.stored, traced.graph, self.question.kind)
-        planned = make_plan(
+        return make_plan(
             traced.graph,
             self.question,
-            Limits(self.memory, itemsize),
+            limits,
             constant=traced.constant,
             reverse_allowed=traced.reverse,
             known=known,
         )
+
+    def _make(self, sig: backend.Signature, call: backend.Call, traced: backend.Traced) -> Entry:
+        itemsize = max(a.dtype.itemsize for a in traced.inputs)
+        planned = self._planned(sig, traced, Limits(self.memory, itemsize))
         if not planned.candidates:
             reasons = "; ".join(f"{name}: {why}" for name, why in planned.rejected)
             raise ModeError(f"no AD mode can answer {self.question.kind!r} for this function ({reasons})")
@@ -367,23 +371,25 @@ class Transform:
         entry = self.entries.get(self._key(sig))
         if entry is None or entry not in self._unprobed or entry.traced.closes_over_tracers:
             return
-        call = backend.on_leaves(self.f, sig, self.has_aux)
-        moving, others = [leaves[p] for p in sig.moving], [leaves[p] for p in sig.others]
         try:
-            entry.plan.probed = self._probe_entry(entry, call, moving, others, out)
+            entry.plan.probed = self._compared(entry, sig, args, kwargs, out)
         except ArithmeticError:
+            self._unprobed.remove(entry)
             self.entries.pop(self._key(sig), None)
             self._direct.clear_cache()
             self._jits.clear()
             self._busy.append(True)
             raise
-        finally:
+        if entry.plan.probed is not None:
             self._unprobed.remove(entry)
-        if entry.plan.probed is None:
-            self._unprobed.append(entry)
 
-    def _probe_entry(self, entry: Entry, call: backend.Call, moving: Any, others: Any, out: Any) -> float | None:
-        """The plan against plain AD at these leaves; `out`: its answer there, None when it must be worked out."""
+    def _compared(
+        self, entry: Entry, sig: backend.Signature, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any
+    ) -> float | None:
+        """The relative difference between the plan's answer and plain AD, or a StructureError; see `probe`."""
+        leaves = jax.tree_util.tree_leaves((args, kwargs))
+        call = backend.on_leaves(self.f, sig, self.has_aux)
+        moving, others = [leaves[p] for p in sig.moving], [leaves[p] for p in sig.others]
         numbers, question = self._numbers(out, entry), self.question
         if numbers is None:
             if question.kind == "dense" and isinstance(entry.plan.chosen, Coloured):

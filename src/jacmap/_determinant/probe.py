@@ -55,15 +55,17 @@ def _dense(
     ours_sign, ours = float(answer[0]), float(answer[1])
     if np.isnan(ours):
         return None
+    if (ours_sign, ours) == (sign, log):
+        return 0.0  # also where both are zero, whose logarithms have no difference
     singular = np.linalg.svd(true, compute_uv=False)
-    # Rounding moves a singular value by about eps·s_max, hence log|det| by the sum of their relative moves.
-    loose = 100 * eps * (1 + (singular.max() / np.maximum(singular, 1e-300)).sum())
-    if loose > 0.1 or not np.isfinite(log) or not np.isfinite(ours):
-        # A numerically singular matrix has a determinant of noise: nothing can be told from it.
-        return 0.0 if loose > 0.1 else _refuse(f"log|det| {ours:.6g}", f"{log:.6g}", "the whole")
-    if abs(ours - log) > loose * max(1.0, abs(log)) or ours_sign != sign:
+    # Rounding moves a singular value by about eps·s_max, hence log|det| by the sum of their relative moves. Where that
+    # is not small, the determinant is noise (or zero), and nothing can be told from it.
+    loose = 100 * eps * (1 + (singular.max(initial=0) / np.maximum(singular, 1e-300)).sum())
+    if loose > 0.1:
+        return 0.0
+    if not np.isfinite(ours) or abs(ours - log) > loose * max(1.0, abs(log)) or ours_sign != sign:
         _refuse(f"sign {ours_sign:+.0f}, log|det| {ours:.10g}", f"{sign:+.0f}, {log:.10g}", "the whole")
-    return abs(ours - log) / max(1.0, abs(log))
+    return float(abs(ours - log) / max(1.0, abs(log)))
 
 
 def _refuse(ours: str, true: str, where: str) -> float:

@@ -81,7 +81,7 @@ def run(plan: Determinant, graph: Graph, env: dict[int, Any], dtype: Any, output
         elif isinstance(step, Entrywise) and step.colouring.reverse == 0:
             assert owner is not None
             if owner not in states:
-                states[owner] = _State(step, env)
+                states[owner] = _State(step)
             states[owner].advance(position, node, env)
         else:
             env.update(zip(node.outputs, compat.bind(node.payload, [env[v] for v in node.inputs]), strict=True))
@@ -98,15 +98,19 @@ def run(plan: Determinant, graph: Graph, env: dict[int, Any], dtype: Any, output
 class _State:
     """The tangents of one factor on their way."""
 
-    def __init__(self, step: Any, env: dict[int, Any]):
+    def __init__(self, step: Entrywise):
         self.step = step
         self.local = {position: k for k, position in enumerate(step.factor.positions)}
         self.count = step.colouring.forward
-        pieces = [(v, env[v]) for v in step.factor.before]
-        self.tangents: Tangents = one_hot(step.colouring.column_colours, self.count, pieces)
+        self.tangents: Tangents = {}
+        ends = np.cumsum([step.factor.graph.values[k].size for k in step.factor.graph.inputs])
+        self.labels = dict(zip(step.factor.before, np.split(step.colouring.column_colours, ends[:-1]), strict=True))
 
     def advance(self, position: int, node: Any, env: dict[int, Any]) -> None:
         thinning = self.step.thinning
+        for v in node.inputs:
+            if v in self.labels:  # only now: an earlier factor may have made it after this one's first operation
+                self.tangents |= one_hot(self.labels.pop(v), self.count, [(v, env[v])])
         sweep([(self.local[position], node)], env, self.tangents, self.count, thinning.dropped, thinning.masks)
 
 
@@ -132,6 +136,7 @@ def _read(step: Entrywise, compressed: Any, total: _Sum) -> None:
     blocks, colouring = step.blocks, step.colouring
     reverse = colouring.reverse > 0
     compressed = compressed.astype(total.dtype)
+    total.add(blocks.sign, 0.0)
     if colouring.passes == 1 and blocks.sizes.max() == 1 and (step.times == 1).all():
         total.numbers(compressed[0])  # in whatever order: each entry counts once
         return
@@ -204,25 +209,26 @@ def _low_rank(step: LowRank, graph: Graph, env: dict[int, Any], total: _Sum) -> 
         along = jax.vmap(lambda *t: jax.jvp(function, tuple(primals), t)[1][0])(*(basis[w] for w in factor.before))
         v = along.reshape(factor.size, r).T
     v = v.astype(dtype)[:, columns[:, 0]]
-    small = jnp.eye(r, dtype=dtype) + (v / diagonal) @ u
-    if not step.guarded:
-        total.add(inner.blocks.sign, 0.0)
-        total.numbers(diagonal)
-        total.take(small[None], np.ones(1, int), step.constant)
-        return
+    total.add(inner.blocks.sign, 0.0)
+    if not step.unit:
+        diagonal, u, v = _bordered(diagonal, u, v)
+    small = jnp.eye(u.shape[1], dtype=dtype) + (v / diagonal) @ u
+    total.numbers(diagonal)
+    total.take(small[None], np.ones(1, int), step.constant)
 
-    def by_lemma(_: Any) -> tuple[Any, Any]:
-        sign, log = jnp.linalg.slogdet(small)
-        return inner.blocks.sign * sign * jnp.prod(jnp.sign(diagonal)), log + jnp.sum(jnp.log(jnp.abs(diagonal)))
 
-    def in_full(_: Any) -> tuple[Any, Any]:
-        matrix = jnp.diag(diagonal) + u @ v
-        sign, log = jnp.linalg.slogdet(matrix)
-        return inner.blocks.sign * sign, log
+def _bordered(diagonal: Any, u: Any, v: Any) -> tuple[Any, Any, Any]:
+    """D + U V = D' + U' V' where D' has no small entry among the r smallest: those move to the low-rank part.
 
-    # The lemma divides by D: where an entry of D is nearly zero against the rest of its row, it is no help.
-    safe = jnp.all(jnp.abs(diagonal) > jnp.sqrt(jnp.finfo(dtype).eps) * (jnp.abs(u) @ jnp.abs(v)).max(axis=1))
-    total.add(*jax.lax.cond(safe, by_lemma, in_full, None))
+    D' = D + s E Eᵀ, U' = [U, −s E], V' = [V; Eᵀ] with E the unit vectors of those entries; exact for any s.
+    """
+    n, r = u.shape
+    _, smallest = jax.lax.top_k(-jax.lax.stop_gradient(jnp.abs(diagonal)), min(r, n))
+    unit = jax.nn.one_hot(smallest, n, dtype=diagonal.dtype)
+    size = jax.lax.stop_gradient(jnp.max(jnp.abs(diagonal)) + jnp.max(jnp.abs(u)) * jnp.max(jnp.abs(v)))
+    shift = jnp.where(jax.lax.stop_gradient(diagonal) < 0, -size, size)
+    u, v = jnp.concatenate([u, -(shift * unit).T], axis=1), jnp.concatenate([v, unit])
+    return diagonal + (shift * unit).sum(axis=0), u, v
 
 
 def _loop(step: Repeated, node: Any, env: dict[int, Any], total: _Sum, body: Determinant) -> None:

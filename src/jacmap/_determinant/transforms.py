@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from .._transforms import Entry, PlannedFunction, Transform
 from ..engine.backends.jax import function as backend
 from ..engine.backends.jax.run import evaluate
 from ..engine.plan.determine import plan_determinant
+from ..engine.plan.plan import Plan
 from ..engine.plan.question import Question
 from .plan import DeterminantPlan
 from .probe import probe_determinant
@@ -44,7 +45,7 @@ class Determinant(Transform):
             )
         plan = DeterminantPlan(plan_determinant(traced.graph), traced.graph, run=self.call)
         plan.check_memory(self.memory, max(a.dtype.itemsize for a in traced.inputs))
-        return Entry(traced, plan)  # type: ignore[arg-type]
+        return Entry(traced, cast(Plan, plan))
 
     def _run(self, sig: backend.Signature, moving: list[Any], others: list[Any]) -> Any:
         call = backend.on_leaves(self.f, sig, False)
@@ -55,9 +56,13 @@ class Determinant(Transform):
             return answer
         return jax.tree_util.tree_unflatten(traced.out_tree, leaves), answer
 
+    def determinant_plan(self, *args: Any) -> DeterminantPlan:
+        """The plan at these arguments, probed where they are concrete."""
+        return cast(DeterminantPlan, self.plan(*args))
+
     def evaluate(self, entry: Entry, traced: backend.Traced, moving: Any, others: Any) -> tuple[list[Any], SlogDet]:
         """(f's output leaves, the answer) at the given leaves."""
-        plan: DeterminantPlan = entry.plan  # type: ignore[assignment]
+        plan = cast(DeterminantPlan, entry.plan)
         graph = traced.graph
         env = dict(graph.constants) | dict(zip(graph.others, others, strict=True))
         env |= {v: jnp.asarray(leaf) for v, leaf in zip(graph.inputs, moving, strict=True)}
@@ -68,8 +73,13 @@ class Determinant(Transform):
         values, sign, log = run(plan.determinant, graph, env, dtype, graph.outputs)
         return values, SlogDet(sign, log)
 
-    def _probe_entry(self, entry: Entry, call: backend.Call, moving: Any, others: Any, out: Any) -> float | None:
-        plan: DeterminantPlan = entry.plan  # type: ignore[assignment]
+    def _compared(
+        self, entry: Entry, sig: backend.Signature, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any
+    ) -> float | None:
+        plan = cast(DeterminantPlan, entry.plan)
+        leaves = jax.tree_util.tree_leaves((args, kwargs))
+        call = backend.on_leaves(self.f, sig, self.has_aux)
+        moving, others = [leaves[p] for p in sig.moving], [leaves[p] for p in sig.others]
         if out is None:
             _, out = jax.jit(lambda m, o: self.evaluate(entry, entry.traced, m, o))(moving, others)
         elif self.with_value:

@@ -68,7 +68,7 @@ def _dominators(graph: Graph, nodes: list[Node]) -> list[int]:
     for position, node in enumerate(nodes):
         live |= {v for v in node.outputs if graph.values[v].active and v in last}
         live -= {v for v in node.inputs if last[v] == position}
-        if len(live) == 1:
+        if len(live) == 1 and graph.is_cuttable(next(iter(live))):
             found.append(next(iter(live)))
     return [v for k, v in enumerate(found) if k == 0 or found[k - 1] != v]
 
@@ -123,7 +123,8 @@ def _minimum(graph: Graph, nodes: list[Node], before: Cut, after: Cut, keep_ends
     edges: dict[tuple[int, int], int] = {}
     barred = set() if keep_ends else set(before.values) | set(after.values)
     for v, k in number.items():
-        edges[2 * k, 2 * k + 1] = _INFINITE if v in barred else min(graph.values[v].size, _INFINITE)
+        free = v not in barred and graph.is_cuttable(v)
+        edges[2 * k, 2 * k + 1] = min(graph.values[v].size, _INFINITE) if free else _INFINITE
     for v in before.values:
         if v in number:
             edges[source, 2 * number[v]] = _INFINITE

@@ -85,7 +85,9 @@ class _Network:
         self.values = list(number)
         count = len(number)
         self.source, self.sink, first_op = 2 * count, 2 * count + 1, 2 * count + 2
-        edges = {(2 * k, 2 * k + 1): graph.values[v].size for v, k in number.items()}
+        edges = {
+            (2 * k, 2 * k + 1): graph.values[v].size if graph.is_cuttable(v) else _INFINITE for v, k in number.items()
+        }
         edges |= {(self.source, 2 * number[v]): _INFINITE for v in graph.inputs}
         edges |= {(2 * number[v] + 1, self.sink): _INFINITE for v in graph.outputs if v in number}
         for at, (_, node) in enumerate(nodes):

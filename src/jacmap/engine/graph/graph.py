@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from .coupling import DEFAULT, Curvature
 from .hints import NOTHING, Hints
 from .pattern import Pattern
 
@@ -33,13 +34,14 @@ class Value:
     """One array in the graph.
 
     `varying`: its value depends on the differentiated inputs. `active`: a derivative flows through it, too
-    (a comparison's result varies but is not active).
+    (a comparison's result varies but is not active). `complex`: each entry holds two real numbers.
     """
 
     shape: tuple[int, ...]
     size: int
     varying: bool
     active: bool
+    complex: bool = False
 
 
 @dataclass(eq=False)
@@ -64,6 +66,7 @@ class Node:
     pass_work: float = 0.0
     payload: Any = None
     note: str = ""
+    curvature_of: Callable[[], Curvature] = lambda: DEFAULT
     hints_of: Callable[[], Hints] = lambda: NOTHING
 
     @cached_property
@@ -75,6 +78,11 @@ class Node:
     def local(self) -> Local:
         """(output position, input position) → local pattern, for the active inputs that are read."""
         return self.local_of()
+
+    @cached_property
+    def curvature(self) -> Curvature:
+        """Which pairs of active input entries have a second derivative."""
+        return self.curvature_of()
 
     @cached_property
     def place(self) -> Place:
@@ -105,6 +113,10 @@ class Graph:
             for node in self.nodes
             if any(self.values[v].active for v in node.inputs) and any(self.values[v].active for v in node.outputs)
         ]
+
+    def is_cuttable(self, v: int) -> bool:
+        """Can v stand in a cut? Between real inputs and outputs an entry of a complex value is two numbers, not one."""
+        return not self.values[v].complex or all(self.values[w].complex for w in self.inputs)
 
     @cached_property
     def is_affine(self) -> bool:

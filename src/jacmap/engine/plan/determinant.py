@@ -83,14 +83,14 @@ class Entrywise(Step):
 class LowRank(Step):
     """J = D + U V through the value `narrow` of width r: det J = det D · det(I + V D⁻¹ U) (the determinant lemma).
 
-    `inner`: D's diagonal, with the edges out of `narrow` dropped. Where `guarded`, D's entries may vanish, and
-    D + U V is then formed and factorised.
+    `inner`: D's diagonal, with the edges out of `narrow` dropped. Unless all of D is known to be 1 (`unit`), its r
+    smallest entries are bordered instead of divided by: more than r zeros in D make J singular.
     """
 
     narrow: int  # a value of factor.graph
     width: int
     inner: Entrywise
-    guarded: bool
+    unit: bool
     pulled: bool
 
     @property
@@ -158,7 +158,7 @@ class Determinant:
             if isinstance(step, Repeated):
                 sizes.append(step.body.largest_block)
             elif isinstance(step, LowRank):
-                sizes.append(step.factor.size if step.guarded else step.width)
+                sizes.append(step.width if step.unit else 2 * step.width)
             else:
                 sizes += step.blocks_by_size()
         return max(sizes)

@@ -185,33 +185,26 @@ def _low_rank(factor: Factor, constant: bool) -> LowRank | None:
         reverse = all(node.reverse for node in graph.nodes)
         return LowRank(
             factor=factor, constant=constant, narrow=v, width=kept, inner=inner,
-            guarded=not _is_unit_without(graph, dropped), pulled=reverse and kept < n,
+            unit=_is_unit_without(graph, dropped), pulled=reverse and kept < n,
         )  # fmt: skip
     return None
 
 
 def _is_unit_without(graph: Graph, dropped: frozenset[tuple[int, int]]) -> bool:
-    """Are D's entries all ±1 for certain: x goes straight through additions and moves?"""
+    """Are D's entries all 1: does x go straight through additions and moves when the narrow value stands still?"""
+    wanted = set(graph.outputs)
+    for position in range(len(graph.nodes) - 1, -1, -1):
+        node = graph.nodes[position]
+        if wanted.intersection(node.outputs):
+            wanted.update(v for i, v in enumerate(node.inputs) if (position, i) not in dropped)
     reached = set(graph.inputs)
     for position, node in enumerate(graph.nodes):
         live = [i for i, v in enumerate(node.inputs) if v in reached and (position, i) not in dropped]
-        if not live:
-            continue
-        reaches = any(out in _wanted_from(graph) for out in node.outputs)
-        if not reaches:
-            continue
-        if any(i not in node.hints.unit for i in live) or (len(live) > 1 and node.op in ("add", "add_any", "sub")):
-            return False
-        reached.update(node.outputs)
+        if live and wanted.intersection(node.outputs):
+            if len(live) > 1 or live[0] not in node.hints.unit:
+                return False
+            reached.update(node.outputs)
     return True
-
-
-def _wanted_from(graph: Graph) -> set[int]:
-    wanted = set(graph.outputs)
-    for node in reversed(graph.nodes):
-        if wanted.intersection(node.outputs):
-            wanted.update(node.inputs)
-    return wanted
 
 
 def _loop(factor: Factor) -> Step | str | None:

@@ -28,6 +28,7 @@ class Runner(Protocol):
     def pick(self, matrix: Any, rows: np.ndarray, cols: np.ndarray) -> Any: ...
     def take(self, flat: Any, index: np.ndarray) -> Any: ...
     def spread(self, flat: Any, index: np.ndarray, size: int) -> Any: ...
+    def sums(self, flat: Any, index: np.ndarray, groups: np.ndarray, count: int) -> Any: ...
     def concatenate(self, parts: list[Any]) -> Any: ...
 
 
@@ -70,6 +71,8 @@ def _coloured(recipe: Coloured, read: Readout, run: Runner) -> Any:
         parts.append(run.pull(seeds, recipe.chunk, dropped=recipe.dropped))
     if not parts:
         return run.take(run.identity(1).reshape(-1), np.zeros(0, np.int32))
+    if read.symmetric is not None:
+        return read.symmetric.numbers(parts[0], run)
     if read.layout is not None:
         shape, axes = read.layout
         return parts[0].reshape(shape).transpose(axes).reshape(-1)

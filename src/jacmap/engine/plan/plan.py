@@ -60,7 +60,8 @@ class Plan:
         """One line: "column colouring: 5 JVPs (instead of 20000 JVPs or 20000 VJPs)"."""
         m, n = self.shape
         if isinstance(self.chosen, Constant):
-            return "constant: no pass at all, f is affine"
+            kind = "affine" if self.planned.question.matrix == "Jacobian" else "quadratic"
+            return f"constant: no pass at all, f is {kind}"
         plain = [recipe.passes for recipe in (Recipe(name="", forward=n), Recipe(name="", reverse=m))]
         instead = "" if self.chosen.passes in plain else f" (instead of {' or '.join(plain)})"
         return f"{self.chosen.name}: {self.chosen.passes}{instead}"
@@ -68,7 +69,7 @@ class Plan:
     def __str__(self) -> str:
         m, n = self.shape
         lines = [
-            f"plan for {self.question!r} of a {m}×{n} Jacobian ({self.structure})",
+            f"plan for {self.question!r} of a {m}×{n} {self.planned.question.matrix} ({self.structure})",
             f"  chosen: {self.summary}",
             "",
             *self._table(),

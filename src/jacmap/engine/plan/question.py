@@ -17,6 +17,7 @@ class Question:
     kind: str
     rows: tuple[int, ...] = field(default=())
     columns: tuple[int, ...] = field(default=())
+    matrix: str = "Jacobian"  # what explanations call the matrix asked about
 
     def __str__(self) -> str:
         return self.kind

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from .colouring import Colouring, entries
+from .symmetric_readout import SymmetricReadout
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,6 +18,7 @@ class Readout:
     The flat passes are the forward result (forward × m, one pass after the other) followed by the reverse result
     (reverse × n). `layout`: when `source` is a mere transposition, (shape, axes) such that
     ``flat.reshape(shape).transpose(axes).ravel()`` is the answer; copying blocks is far cheaper than gathering.
+    `symmetric`: the entries come in equal pairs and are found by this instead.
     """
 
     shape: tuple[int, int]
@@ -24,6 +26,7 @@ class Readout:
     cols: np.ndarray
     source: np.ndarray
     layout: tuple[tuple[int, ...], tuple[int, ...]] | None
+    symmetric: SymmetricReadout | None = None
 
 
 def readout(colouring: Colouring, wanted: csr_array) -> Readout:

@@ -110,6 +110,10 @@ class Runner:
         zeros = jnp.zeros(size, flat.dtype)
         return zeros.at[at].set(flat, mode="promise_in_bounds", unique_indices=True, indices_are_sorted=True)
 
+    def sums(self, flat: Any, index: np.ndarray, groups: np.ndarray, count: int) -> Any:
+        taken = self.take(flat, index)
+        return jax.ops.segment_sum(taken, jnp.asarray(groups), count, indices_are_sorted=True)
+
     def concatenate(self, parts: list[Any]) -> Any:
         return parts[0] if len(parts) == 1 else jnp.concatenate(parts)
 

@@ -20,6 +20,7 @@ from .call import Call, Rule, is_inexact
 from .facts import Facts
 from .rules import lookup
 from .rules.by_value import by_value
+from .rules.curvature import curvature
 from .rules.hints import hints
 
 _INLINED = {"jit": "jaxpr", "closed_call": "call_jaxpr", "call": "call_jaxpr", "remat2": "jaxpr"}
@@ -81,7 +82,8 @@ class _Builder:
 
     def value(self, aval: Any, varying: bool, active: bool) -> int:
         shape = tuple(getattr(aval, "shape", ()))
-        self.values.append(Value(shape, math.prod(shape), varying, active))
+        is_complex = active and np.issubdtype(aval.dtype, np.complexfloating)
+        self.values.append(Value(shape, math.prod(shape), varying, active, bool(is_complex)))
         return len(self.values) - 1
 
     def constant(self, value: Any, aval: Any) -> int:
@@ -160,7 +162,7 @@ class _Builder:
         is_active = any(call.active)
         modes = rule.modes(call) if is_active else (True, True)
         work = rule.work(call) if rule.work is not None else float(sum(self.values[v].size for v in outputs))
-        return Node(
+        node = Node(
             op=call.name,
             inputs=inputs,
             outputs=outputs,
@@ -173,8 +175,10 @@ class _Builder:
             pass_work=_PASS_WEIGHT.get(rule.kind, 1.0) * work if rule.work else work,
             payload=eqn,
             note=f"{call.name}: {rule.note}" if rule.note else "",
+            curvature_of=lambda: curvature(call, node.local),
             hints_of=lambda: hints(call),
         )
+        return node
 
     def finish(self, inputs: list[int], others: list[int], outputs: list[int]) -> Graph:
         needed = set(outputs)

@@ -1,0 +1,173 @@
+"""The largest and the smallest singular values of a large matrix by Lanczos iterations; no dense matrix is formed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse import linalg as sparse_linalg
+
+from .._errors import ConvergenceError
+from .factors import ExactlySingular
+from .matrix import Matrix
+from .solve import Solver
+
+Triples = tuple[np.ndarray, np.ndarray, np.ndarray]  # U (m, k), s (k,) descending, Vh (k, n)
+
+# A singular value is a missed one where it exceeds the smallest one found by more than this share.
+MISSED = 1e-9
+# An inverse is regularised by this share of ‖J‖: about √eps, so that its square is seen beside JᴴJ.
+REGULARISED = 1e-7
+
+
+class Products:
+    """An m×n linear map given by its products: J v and Jᴴ u, of (n, k) and (m, k) arrays."""
+
+    def __init__(self, shape: tuple[int, int], dtype: Any, forward: Callable[..., Any], adjoint: Callable[..., Any]):
+        self.shape, self.dtype, self.forward, self.adjoint = shape, np.dtype(dtype), forward, adjoint
+
+    @staticmethod
+    def of(matrix: Matrix) -> Products:
+        """The products with a matrix that is held."""
+        return Products(matrix.shape, matrix.data.dtype, matrix.__matmul__, matrix.adjoint)
+
+    def without(self, u: np.ndarray, s: np.ndarray, vh: np.ndarray) -> Products:
+        """The map less the triples given."""
+        return Products(
+            self.shape,
+            self.dtype,
+            lambda v: self.forward(v) - u @ (s[:, None] * (vh @ v)),
+            lambda w: self.adjoint(w) - vh.conj().T @ (s[:, None] * (u.conj().T @ w)),
+        )
+
+    def operator(self) -> Any:
+        """As SciPy's LinearOperator."""
+        m, n = self.shape
+        return sparse_linalg.LinearOperator(
+            (m, n),
+            matvec=lambda v: self.forward(v.reshape(n, 1))[:, 0],
+            rmatvec=lambda u: self.adjoint(u.reshape(m, 1))[:, 0],
+            matmat=self.forward,
+            rmatmat=self.adjoint,
+            dtype=self.dtype,
+        )
+
+
+def largest(products: Products, k: int, name: str) -> Triples:
+    """The k largest singular triples (ARPACK's implicitly restarted Lanczos iteration on JᴴJ or JJᴴ).
+
+    A Lanczos iteration may see a multiple singular value once only. So what is left of J without the triples found is
+    looked at, too, and whatever is larger there than the smallest one found is taken in.
+    """
+    u, s, vh = _arpack(products, k, 0.0, name)
+    for _ in range(k if k > 1 else 0):
+        rest = products.without(u, s, vh)
+        if _arpack(rest, 1, 1e-3, name)[1][0] <= s[-1] * (1 + MISSED) + np.finfo(float).tiny:
+            break
+        u1, s1, vh1 = _arpack(rest, 1, 0.0, name)
+        if s1[0] <= s[-1] * (1 + MISSED):
+            break
+        # Together, made orthogonal once more: the singular values of J between the two spaces.
+        left, right = np.linalg.qr(np.hstack([u, u1]))[0], np.linalg.qr(np.hstack([vh.conj().T, vh1.conj().T]))[0]
+        small = np.linalg.svd(left.conj().T @ products.forward(right))
+        u, s, vh = left @ small[0][:, :k], small[1][:k], (small[2] @ right.conj().T)[:k]
+    return u, s, vh
+
+
+def _arpack(products: Products, k: int, tolerance: float, name: str) -> Triples:
+    start = np.random.default_rng(0).standard_normal(min(products.shape)).astype(products.dtype)
+    for room in (max(2 * k + 1, 20), max(4 * k + 1, 80)):
+        try:
+            u, s, vh = sparse_linalg.svds(
+                products.operator(), k=k, ncv=min(room, min(products.shape)), tol=tolerance, v0=start
+            )
+            order = np.argsort(-s)
+            return u[:, order], s[order], vh[order]
+        except sparse_linalg.ArpackNoConvergence:
+            continue
+    raise ConvergenceError(
+        f"{name}: the Lanczos iteration for {k} singular values did not converge: many lie close together; ask for "
+        "more or fewer of them, or for all (k=None) where J fits in memory"
+    )
+
+
+class SmallEnd:
+    """Products with (JᴴJ)⁻¹, or (JJᴴ)⁻¹ where that is smaller, by sparse factors of J or of the normal equations.
+
+    `exact` is False where the normal equations had to be regularised: values below REGULARISED·‖J‖ are then found by
+    what J does to the vectors, not from the inverse.
+    """
+
+    def __init__(self, matrix: Matrix, solver: Solver | None):
+        self.matrix = matrix
+        m, n = matrix.shape
+        self.tall, self.size, self.exact = m >= n, min(m, n), solver is not None
+        self._apply = self._by_gram() if solver is None else self._by_solver(solver)
+
+    @staticmethod
+    def _by_solver(solver: Solver) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda v: solver.raw(solver.raw(v, True))
+
+    def _by_gram(self) -> Callable[[np.ndarray], np.ndarray]:
+        lu, _ = gram_factors(self.matrix, REGULARISED * self.matrix.norm("fro"))
+        dtype = self.matrix.data.dtype
+        return lambda v: lu.solve(np.asfortranarray(v, dtype))
+
+    def image(self, v: np.ndarray) -> np.ndarray:
+        """J v, or Jᴴ v on the other side."""
+        return self.matrix @ v if self.tall else self.matrix.adjoint(v)
+
+    def least(self, name: str) -> float:
+        """The smallest singular value."""
+        start = np.random.default_rng(0).standard_normal(self.size).astype(self.matrix.data.dtype)
+        operator = sparse_linalg.LinearOperator(
+            (self.size, self.size),
+            matvec=lambda v: self._apply(v.reshape(-1, 1))[:, 0],
+            matmat=self._apply,
+            dtype=self.matrix.data.dtype,
+        )
+        try:
+            vectors = sparse_linalg.eigsh(operator, k=1 if self.exact else 4, which="LM", v0=start)[1]
+        except sparse_linalg.ArpackNoConvergence as error:
+            raise ConvergenceError(
+                f"{name}: the smallest singular value was not found: many lie close to it; give more memory= for a "
+                "dense SVD"
+            ) from error
+        return float(np.linalg.svd(self.image(vectors), compute_uv=False)[-1])
+
+    def count_below(self, tolerance: float) -> int:
+        """How many singular values are at most `tolerance`, by inverse iteration on a block of vectors."""
+        rng, count = np.random.default_rng(0), 8
+        while True:
+            count = min(count, self.size)
+            vectors = rng.standard_normal((self.size, count)).astype(self.matrix.data.dtype)
+            for _ in range(4):
+                vectors = np.linalg.qr(self._apply(vectors))[0]
+            below = int((np.linalg.svd(self.image(vectors), compute_uv=False) <= tolerance).sum())
+            if below < count or count == self.size:
+                return below
+            count *= 4
+
+
+def small_end(matrix: Matrix, route: str, eps: float) -> SmallEnd:
+    """By the factors of J where it is square and has some, else by those of the normal equations."""
+    if matrix.shape[0] == matrix.shape[1]:
+        try:
+            return SmallEnd(matrix, Solver("", matrix, route, eps))
+        except ArithmeticError:
+            pass
+    return SmallEnd(matrix, None)
+
+
+def gram_factors(matrix: Matrix, shift: float) -> tuple[Any, Any]:
+    """Sparse factors of G = JᴴJ + shift² I (JJᴴ for a wide J), and G; it is definite: no row exchanges are needed."""
+    csr = matrix.csr
+    gram = csr.conj().T @ csr if matrix.shape[0] >= matrix.shape[1] else csr @ csr.conj().T
+    gram = (gram + shift**2 * sparse.eye_array(gram.shape[0], dtype=gram.dtype)).tocsc()
+    try:
+        options = {"SymmetricMode": True}
+        return sparse_linalg.splu(gram, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=options), gram
+    except RuntimeError as error:
+        raise ExactlySingular("a pivot of its normal equations is zero") from error
