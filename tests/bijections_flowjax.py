@@ -70,7 +70,11 @@ def flow(make: Callable[..., Any], invert: bool, **more: Any) -> Any:
     return make(KEY, base_dist=StandardNormal((N,)), flow_layers=2, invert=invert, **more).bijection
 
 
-# Half of the flows have no inverse in closed form: then only the direction that has one is compared.
+def whole(make: Callable[..., Any], invert: bool, **more: Any) -> Bijection:
+    """A flow in one direction; the other is a case of its own."""
+    return case(flow(make, invert, **more), no_inverse="a case of its own, or only by root finding")
+
+
 COUPLING = {"nn_width": 8}
 CASES: dict[str, Callable[[], Bijection]] = {
     "Affine": lambda: case(bij.Affine(draw(N), draw(N, seed=1, low=0.3))),
@@ -141,19 +145,17 @@ CASES: dict[str, Callable[[], Bijection]] = {
         bij.Vmap(eqx.filter_vmap(lambda scale: bij.Affine(scale, scale))(draw(3, 2, low=0.4)), in_axes=eqx.if_array(0))
     ),
     "Vmap of couplings": lambda: case(bij.Vmap(coupling(bij.Affine()), axis_size=2)),
-    "coupling_flow": lambda: case(flow(flows.coupling_flow, False, **COUPLING)),
-    "coupling_flow, inverted": lambda: case(flow(flows.coupling_flow, True, **COUPLING)),
-    "coupling_flow, spline": lambda: case(flow(flows.coupling_flow, False, transformer=spline(), **COUPLING)),
-    "masked_autoregressive_flow": lambda: case(flow(flows.masked_autoregressive_flow, False, **COUPLING)),
-    "masked_autoregressive_flow, inverted": lambda: case(flow(flows.masked_autoregressive_flow, True, **COUPLING)),
-    "masked_autoregressive_flow, spline": lambda: case(
-        flow(flows.masked_autoregressive_flow, False, transformer=spline(), **COUPLING)
+    "coupling_flow": lambda: whole(flows.coupling_flow, False, **COUPLING),
+    "coupling_flow, inverted": lambda: whole(flows.coupling_flow, True, **COUPLING),
+    "coupling_flow, spline": lambda: whole(flows.coupling_flow, False, transformer=spline(), **COUPLING),
+    "masked_autoregressive_flow": lambda: whole(flows.masked_autoregressive_flow, False, **COUPLING),
+    "masked_autoregressive_flow, inverted": lambda: whole(flows.masked_autoregressive_flow, True, **COUPLING),
+    "masked_autoregressive_flow, spline": lambda: whole(
+        flows.masked_autoregressive_flow, False, transformer=spline(), **COUPLING
     ),
-    "block_neural_autoregressive_flow": lambda: case(
-        flow(flows.block_neural_autoregressive_flow, False, nn_block_dim=3), no_inverse=NUMERICAL
-    ),
-    "planar_flow": lambda: case(flow(flows.planar_flow, False), no_inverse="none for tanh"),
-    "planar_flow, leaky ReLU, inverted": lambda: case(flow(flows.planar_flow, True, negative_slope=0.2)),
-    "triangular_spline_flow": lambda: case(flow(flows.triangular_spline_flow, False, knots=4)),
-    "triangular_spline_flow, inverted": lambda: case(flow(flows.triangular_spline_flow, True, knots=4)),
+    "block_neural_autoregressive_flow": lambda: whole(flows.block_neural_autoregressive_flow, False, nn_block_dim=3),
+    "planar_flow": lambda: whole(flows.planar_flow, False),
+    "planar_flow, leaky ReLU, inverted": lambda: whole(flows.planar_flow, True, negative_slope=0.2),
+    "triangular_spline_flow": lambda: whole(flows.triangular_spline_flow, False, knots=4),
+    "triangular_spline_flow, inverted": lambda: whole(flows.triangular_spline_flow, True, knots=4),
 }

@@ -1,6 +1,6 @@
 """jacmap: what does a small change do? The Jacobian in whatever form is asked, at the lowest cost, explained."""
 
-from ._determinant import SlogDet, slogdet, value_and_slogdet
+from ._determinant import Estimate, SlogDet, slogdet, value_and_slogdet
 from ._errors import (
     ArgumentError,
     ConvergenceError,
@@ -23,6 +23,7 @@ from .engine.plan.plan import Plan
 __all__ = [
     "ArgumentError",
     "ConvergenceError",
+    "Estimate",
     "IllConditionedWarning",
     "Jacobian",
     "JacmapError",

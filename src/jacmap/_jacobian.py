@@ -265,7 +265,10 @@ class Jacobian:
             return self._linear.plan(question, **options)
         if question in ("slogdet", "logdet", "det"):
             return self._determinant.determinant_plan(*self.args)
-        return self.plan(question)
+        asked = as_question(question, QUESTIONS)
+        if options:
+            raise ArgumentError(f"{next(iter(options))}: got an option that {question!r} does not have; leave it out")
+        return self._transform(asked).plan(*self.args)
 
     def _transform(self, question: Question) -> Transform:
         if question not in self._transforms:
@@ -312,7 +315,13 @@ class Jacobian:
         question = Question("dense" if form.full else "sparse")
 
         def numbers() -> Any:
-            answer = self._ask(question)
+            context, evaluation = compat.trace_state()
+            moving = traced.closes_over_tracers or any(map(compat.is_tracer, jax.tree_util.tree_leaves(self.args)))
+            if context.trace is evaluation or moving:
+                answer = self._ask(question)
+            else:  # a concrete point where something else is traced: its numbers stay concrete
+                with jax.ensure_compile_time_eval():
+                    answer = self._ask(question)
             return dense_matrix(answer, traced) if form.full else answer.data
 
         return Linear(
@@ -335,7 +344,7 @@ class Jacobian:
         """Are the point, these arrays, or the place where we are, inside a transformation of JAX?"""
         context, evaluation = compat.trace_state()
         inside = context.trace is not evaluation or self._traced.closes_over_tracers
-        return inside or any(map(compat.is_tracer, (*jax.tree_util.tree_leaves((self.args, arrays)),)))
+        return inside or any(map(compat.is_tracer, jax.tree_util.tree_leaves((self.args, arrays))))
 
     @cached_property
     def _signature(self) -> backend.Signature:

@@ -102,10 +102,11 @@ def load_plan(
     return Transform(f, as_question(question), argnums, stored=path).plan(*args, **kwargs)
 
 
-def as_question(name: str) -> Question:
-    """The question of that name; an error that lists the known ones."""
+def as_question(name: str, also: Sequence[str] = ()) -> Question:
+    """The question of that name; an error that lists the known ones, and `also` what the caller itself answers."""
     if name not in KINDS[:4]:
-        raise ArgumentError(f"question: got {name!r}, expected one of {', '.join(map(repr, (*KINDS[:4], 'slogdet')))}")
+        known = (*KINDS[:4], "slogdet", *also)
+        raise ArgumentError(f"question: got {name!r}, expected one of {', '.join(map(repr, known))}")
     return Question(name)
 
 

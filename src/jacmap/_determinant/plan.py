@@ -59,8 +59,8 @@ class DeterminantPlan:
         if memory is not None and size**2 * itemsize > memory:
             raise ArgumentError(
                 f"memory: got {memory:.0f} bytes, but a factor of the determinant has a dense block of {size}×{size} "
-                f"({size**2 * itemsize} bytes) that must be factorised; give more memory, or write f so that the "
-                "block falls apart"
+                f"({size**2 * itemsize} bytes) that must be factorised; give more memory, or ask for an estimate "
+                "from products alone (jm.slogdet(f, estimate=True))"
             )
 
     def __str__(self) -> str:
@@ -90,7 +90,7 @@ def _table(steps: tuple[Step, ...], indent: str) -> list[str]:
         else:
             rows.append((text, 1))
     for text, count in rows[:_MOST_LINES]:
-        lines += [indent + line for line in (f"{count} × " if count > 1 else "" ).__add__(text).splitlines()]
+        lines += [indent + line for line in (f"{count} × " if count > 1 else "").__add__(text).splitlines()]
     if len(rows) > _MOST_LINES:
         lines.append(f"{indent}… and {sum(count for _, count in rows[_MOST_LINES:])} more factors")
     if moved:

@@ -16,6 +16,7 @@ from ..engine.backends.jax.run import evaluate
 from ..engine.plan.determine import plan_determinant
 from ..engine.plan.plan import Plan
 from ..engine.plan.question import Question
+from .estimate import estimated
 from .plan import DeterminantPlan
 from .probe import probe_determinant
 from .run import run
@@ -94,15 +95,27 @@ def _values(graph: Any, env: dict[int, Any]) -> list[Any]:
 
 
 def slogdet(
-    f: Callable[..., Any], argnums: int | Sequence[int] = 0, *, memory: str | float | None = None
+    f: Callable[..., Any],
+    argnums: int | Sequence[int] = 0,
+    *,
+    memory: str | float | None = None,
+    estimate: bool = False,
 ) -> PlannedFunction:
     """A function that computes (sign, log|det J|) of f's square Jacobian, from f alone.
 
     f is read once per shape: the chain of square cuts makes det J a product of factors, in each of which only the
     diagonal blocks of the block triangular form are evaluated; coupling and autoregressive flows need one tangent per
     factor. Works under `jit`, `vmap` and `grad`; the gradient with respect to other arguments of f (parameters) is
-    `jax.grad` of the result. ``.plan(*args)`` explains. Raises `ArgumentError` where J is not square.
+    `jax.grad` of the result. ``.plan(*args)`` explains. Raises `ArgumentError` where J is not square, or where a dense
+    block of it does not fit in `memory`.
+
+    ``estimate=True`` gives instead a stochastic `Estimate` of log|det J| with its error bar, from products alone: for
+    functions with one large dense factor. It has no plan, and its sign is NaN. Needs the extra ``jacmap[linalg]``.
     """
+    if estimate:
+        if not callable(f):
+            raise ArgumentError(f"f: got {type(f).__name__}, expected a function of arrays")
+        return cast(PlannedFunction, estimated(f, argnums))
     return _transform(f, argnums, memory, False)
 
 

@@ -39,6 +39,8 @@ class Linear:
     def plan(self, question: str, symbolic: bool | None = None, **options: Any) -> LinearPlan:
         """How a question is answered; `options` are those of its method (k, ord)."""
         symbolic = self.subject.symbolic() if symbolic is None else symbolic
+        for name in options.keys() - {"svd": {"k"}, "norm": {"ord"}}.get(question, set()):
+            raise ArgumentError(f"{name}: got an option that {question!r} does not have; leave it out")
         if question == "solve":
             structural.refuse_rectangular(self.name, self.subject.shape, "solve")
         if question == "svd":
