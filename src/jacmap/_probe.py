@@ -14,7 +14,7 @@ from scipy.sparse import csr_array
 
 from ._errors import StructureError
 from .engine.backends.jax import function as backend
-from .engine.backends.jax.run import Runner
+from .engine.backends.jax.run import Runner, ravel
 from .engine.graph import forward
 from .engine.plan.plan import Plan
 from .engine.plan.question import Question
@@ -73,7 +73,7 @@ class _Truth:
         self.graph = traced.graph
         self.forward = traced.graph.forward
         self.reverse = traced.reverse
-        self.dtype = jnp.result_type(*self._leaves[0])
+        self.dtype = ravel(self._leaves[0]).dtype
         self.eps = traced.eps
         self._push = jax.jit(lambda leaves, v: self._runner(*leaves).push(v[:, None])[:, 0])
         self._pull = jax.jit(lambda leaves, u: self._runner(*leaves).pull(u[None, :])[0])

@@ -13,7 +13,7 @@ from ....graph import Graph, Pattern, dependence
 from ....graph.hints import NOTHING, Hints, Loop, Tied, Weights
 from .. import compat
 from ..call import Call
-from ..moves import MOVES, operands
+from ..moves import MOVES, operands, scatter_rows
 from .control import body_graph, knowledge, step_knowledge
 
 
@@ -32,7 +32,14 @@ def _moves(call: Call) -> Hints:
 
 
 def _scatter(call: Call) -> Hints:
-    return Hints(unit=(0, 2)) if call.known(1) is not None else NOTHING
+    indices = call.known(1)
+    if indices is None:
+        return NOTHING
+    landed = scatter_rows(call, indices).ravel()
+    landed = landed[landed >= 0]
+    # Of two updates of one entry only one counts, and which one is left to the device.
+    alone = call.name == "scatter-add" or np.unique(landed).size == landed.size
+    return Hints(unit=(0, 2)) if alone else NOTHING
 
 
 def _passes(*positions: int) -> Callable[[Call], Hints]:
@@ -66,14 +73,14 @@ def _weights_of_dot(call: Call, me: int) -> Weights:
     known = call.nonzero(you)
 
     def mask(rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
-        at_out, at_in = np.unravel_index(rows, call.out), np.unravel_index(cols, call.inputs[me])
+        at_out, at_in = _coordinates(rows, call.out), _coordinates(cols, call.inputs[me])
         at: list[Any] = [0] * len(call.inputs[you])
         for a, i in shared:
             at[a] = at_in[i]
         for a, o in yours:
             at[a] = at_out[o]
         found = np.zeros(call.inputs[you], bool)
-        found[tuple(at)] = True
+        found[tuple(at) if at else ...] = rows.size > 0
         return found
 
     def pattern(mask: np.ndarray) -> Pattern:
@@ -83,6 +90,10 @@ def _weights_of_dot(call: Call, me: int) -> Weights:
         return dependence.contraction(call.out, call.inputs[me], paired, contract[me], other)
 
     return Weights(you, mask, pattern)
+
+
+def _coordinates(flat: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, ...]:
+    return np.unravel_index(flat, shape) if shape else ()  # NumPy refuses a shape without axes
 
 
 def _tied_of_dot(call: Call, me: int) -> Tied:
