@@ -15,8 +15,8 @@ ALL_ENGINE = ("engine", "engine.graph", "engine.plan", "engine.backends", "engin
               "engine.backends.torch", "engine.backends.numpy")  # fmt: skip
 
 # Room -> the rooms that it sees besides itself. "jacmap" is the package's own __init__ (the public names),
-# "_face" the private modules beside it (_jacobian.py, _transforms.py, ...). The errors are a vocabulary that
-# every room may use.
+# "_face" the private modules beside it (_jacobian.py, _transforms.py, ...) but those named here. The errors are a
+# vocabulary that every room may use.
 SEES: dict[str, tuple[str, ...]] = {
     "_errors": (),
     "engine.graph": (),
@@ -26,7 +26,8 @@ SEES: dict[str, tuple[str, ...]] = {
     "engine.backends.torch": ("engine.graph", "engine.backends"),
     "engine.backends.numpy": ("engine.graph", "engine.backends"),
     "engine": ALL_ENGINE,
-    "_face": ALL_ENGINE,
+    "_linear": ("engine.graph",),
+    "_face": (*ALL_ENGINE, "_linear"),
     "jacmap": (*ALL_ENGINE, "_face", "study", *USES, "plot", "report"),
     "study": FACE,
     **{use: FACE for use in USES},
@@ -56,7 +57,7 @@ def room(module: str) -> str:
         return "jacmap"
     if inside[0] == "_errors":
         return "_errors"
-    if inside[0].startswith("_") and inside[0] != "_cli":
+    if inside[0].startswith("_") and inside[0] not in SEES:
         return "_face"
     for length in range(len(inside), 0, -1):
         if ".".join(inside[:length]) in SEES:

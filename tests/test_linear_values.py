@@ -102,18 +102,18 @@ def test_equal_singular_values_are_all_found():
 
 def test_missed_values_are_looked_for(monkeypatch):
     """As if the iteration had seen a triple value only once."""
-    true = lanczos._arpack
+    true = lanczos._triples
     seen = []
 
-    def forgetful(products, k, tolerance, name):
+    def forgetful(products, k, attempts, name):
         seen.append(k)
         if len(seen) > 1:
-            return true(products, k, tolerance, name)
-        u, s, vh = true(products, k + 2, tolerance, name)
+            return true(products, k, attempts, name)
+        u, s, vh = true(products, k + 2, attempts, name)
         pick = [0, 3, 4]
         return u[:, pick], s[pick], vh[pick]
 
-    monkeypatch.setattr(lanczos, "_arpack", forgetful)
+    monkeypatch.setattr(lanczos, "_triples", forgetful)
     values = np.array([7.0, 7, 7, 3, 2, *np.linspace(0.1, 1, 45)])
     J = jm.linearize(lambda x: jnp.asarray(values) * x, draw(53, 50))
     products = lanczos.Products.of(J._linear.matrix)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from . import svd
+from . import lanczos, svd
 from .form import Form
 from .lanczos import Products, small_end
 from .matrix import Matrix
@@ -25,9 +25,9 @@ def norm(subject: Subject, plan: LinearPlan, matrix: Callable[[], Matrix], ord: 
     if plan.chosen == "sums over a few columns at a time":
         return _by_columns(subject, ord)
     if plan.chosen == "Lanczos on the sparse matrix":
-        return float(svd.of_sparse(matrix(), 1, subject.name)[1][0])
+        return lanczos.norm(Products.of(matrix()))
     if plan.chosen == "Lanczos on products":
-        return float(svd.of_products(products_of(subject), 1, subject.name)[1][0])
+        return lanczos.norm(products_of(subject))
     values = svd.values(matrix(), plan.chosen)
     return float(values.sum() if ord == "nuc" else values.max(initial=0.0))
 
@@ -65,7 +65,7 @@ def rank(name: str, plan: LinearPlan, matrix: Matrix, route: str, eps: float) ->
     if plan.chosen == "Lanczos on J and its inverse":
         if not matrix.largest:
             return 0
-        tolerance = share * float(svd.of_sparse(matrix, 1, name)[1][0])
+        tolerance = share * lanczos.norm(Products.of(matrix), steps=40)
         return min(form.bound, min(m, n) - small_end(matrix, route, eps).count_below(tolerance))
     values = svd.values(matrix, plan.chosen)
     return min(form.bound, int((values > share * values.max(initial=0.0)).sum()))
@@ -76,8 +76,10 @@ def extremes(name: str, plan: LinearPlan, matrix: Matrix, route: str, eps: float
     deficient = structurally_deficient(matrix.form)
     if plan.chosen != "Lanczos on J and its inverse":
         values = svd.values(matrix, plan.chosen)
-        return float(values.max(initial=0.0)), 0.0 if deficient else float(values.min(initial=np.inf))
-    largest = float(svd.of_sparse(matrix, 1, name)[1][0])
+        if not values.size:
+            return 0.0, 0.0
+        return float(values[0]), 0.0 if deficient else float(values[-1])
+    largest = lanczos.norm(Products.of(matrix))
     return largest, 0.0 if deficient or not largest else small_end(matrix, route, eps).least(name)
 
 

@@ -82,18 +82,23 @@ def _spare_of(matrix: Matrix, group: Group, lines: np.ndarray, count: int, side:
 
 def of_sparse(matrix: Matrix, k: int, name: str) -> Triples:
     """Lanczos on the sparse matrix."""
-    return _or_zero(Products.of(matrix), matrix.largest, k, name)
+    return _or_zero(Products.of(matrix), matrix.largest > 0, k, name)
 
 
 def of_products(products: Products, k: int, name: str) -> Triples:
     """Lanczos on J v and Jᴴ u."""
+    return _or_zero(products, _is_nonzero(products), k, name)
+
+
+def _is_nonzero(products: Products) -> bool:
+    """Does J do anything to a random vector?"""
     probe = np.random.default_rng(1).standard_normal((products.shape[1], 1)).astype(products.dtype)
-    return _or_zero(products, float(np.abs(products.forward(probe)).max()), k, name)
+    return bool(np.abs(products.forward(probe)).max() > 0)
 
 
-def _or_zero(products: Products, size: float, k: int, name: str) -> Triples:
+def _or_zero(products: Products, nonzero: bool, k: int, name: str) -> Triples:
     m, n = products.shape
-    if size == 0:  # a Lanczos iteration has nothing to start from
+    if not nonzero:  # a Lanczos iteration has nothing to start from
         return np.eye(m, k, dtype=products.dtype), np.zeros(k), np.eye(k, n, dtype=products.dtype)
     return largest(products, k, name)
 
