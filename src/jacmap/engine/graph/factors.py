@@ -66,7 +66,8 @@ def chain_of(graph: Graph) -> Chain:
         rest = [v for v in order if v not in before]
         sign *= _parity(order, [*before, *rest], graph)
         order = [*after, *rest]
-        factors.append(_factor(graph, network.makers, before, after, set(rest)))
+        if any(graph.values[v].size for v in before):  # an empty slice is exchanged for another one
+            factors.append(_factor(graph, network.makers, before, after, set(rest)))
     sign *= _parity(order, list(graph.outputs), graph)
     return Chain(tuple(factors), sign, n)
 
