@@ -192,10 +192,7 @@ def _low_rank(step: LowRank, graph: Graph, env: dict[int, Any], total: _Sum) -> 
 
     inner = step.inner
     pieces = [(v, env[v]) for v in factor.before]
-    seeds = one_hot(inner.colouring.column_colours, inner.colouring.forward, pieces)
     rows, columns = inner.blocks.of_size(1)
-    compressed = pushed(seeds, inner.colouring.forward, inner.thinning.dropped)
-    diagonal = compressed[jnp.asarray(inner.colouring.column_colours[columns[:, 0]]), jnp.asarray(rows[:, 0])]
     # Row rows[b] and column columns[b] meet in D's entry b: bring U's rows and V's columns into that order.
     u = pushed(one_hot(np.arange(r), r, [(narrow, env[narrow])]), r, ()).T[rows[:, 0]]
     function = _function(step, graph, env, factor.before, [narrow])
@@ -203,7 +200,9 @@ def _low_rank(step: LowRank, graph: Graph, env: dict[int, Any], total: _Sum) -> 
     if step.pulled:
         _, pullback = jax.vjp(function, *primals)
         eye = jnp.eye(r, dtype=jnp.result_type(env[narrow])).reshape(r, *jnp.shape(env[narrow]))
-        v = jnp.concatenate([p.reshape(r, -1) for p in jax.vmap(lambda c: pullback([c]))(eye)], axis=1)
+        # One row alone goes without vmap, which would make batched matrix products of it.
+        rows_of = pullback([eye[0]]) if r == 1 else jax.vmap(lambda c: pullback([c]))(eye)
+        v = jnp.concatenate([p.reshape(r, -1) for p in rows_of], axis=1)
     else:
         basis = one_hot(np.arange(factor.size), factor.size, pieces)
         along = jax.vmap(lambda *t: jax.jvp(function, tuple(primals), t)[1][0])(*(basis[w] for w in factor.before))
@@ -211,9 +210,14 @@ def _low_rank(step: LowRank, graph: Graph, env: dict[int, Any], total: _Sum) -> 
     v = v.astype(dtype)[:, columns[:, 0]]
     total.add(inner.blocks.sign, 0.0)
     if not step.unit:
+        seeds = one_hot(inner.colouring.column_colours, inner.colouring.forward, pieces)
+        compressed = pushed(seeds, inner.colouring.forward, inner.thinning.dropped)
+        diagonal = compressed[jnp.asarray(inner.colouring.column_colours[columns[:, 0]]), jnp.asarray(rows[:, 0])]
         diagonal, u, v = _bordered(diagonal, u, v)
-    small = jnp.eye(u.shape[1], dtype=dtype) + (v / diagonal) @ u
-    total.numbers(diagonal)
+        total.numbers(diagonal)
+        v = v / diagonal
+    product = jnp.sum(v * u.T, axis=1, keepdims=True) if u.shape[1] == 1 else v @ u
+    small = jnp.eye(u.shape[1], dtype=dtype) + product
     total.take(small[None], np.ones(1, int), step.constant)
 
 

@@ -83,8 +83,8 @@ class Entrywise(Step):
 class LowRank(Step):
     """J = D + U V through the value `narrow` of width r: det J = det D · det(I + V D⁻¹ U) (the determinant lemma).
 
-    `inner`: D's diagonal, with the edges out of `narrow` dropped. Unless all of D is known to be 1 (`unit`), its r
-    smallest entries are bordered instead of divided by: more than r zeros in D make J singular.
+    `inner`: D's diagonal, with the edges out of `narrow` dropped. Where all of D is known to be 1 (`unit`) no pass
+    reads it; else its r smallest entries are bordered instead of divided by: more than r zeros in D make J singular.
     """
 
     narrow: int  # a value of factor.graph
@@ -95,7 +95,8 @@ class LowRank(Step):
 
     @property
     def forward(self) -> int:
-        return self.inner.forward + self.width + (0 if self.pulled else self.factor.size)
+        diagonal = 0 if self.unit else self.inner.forward
+        return diagonal + self.width + (0 if self.pulled else self.factor.size)
 
     @property
     def reverse(self) -> int:
