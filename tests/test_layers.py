@@ -15,10 +15,12 @@ ALL_ENGINE = ("engine", "engine.graph", "engine.plan", "engine.backends", "engin
               "engine.backends.torch", "engine.backends.numpy")  # fmt: skip
 
 # Room -> the rooms that it sees besides itself. "jacmap" is the package's own __init__ (the public names),
-# "_face" the private modules beside it (_jacobian.py, _transforms.py, ...) but those named here. The errors are a
-# vocabulary that every room may use.
+# "_face" the private modules beside it (_jacobian.py, _transforms.py, ...) but those named here. The errors and the
+# way to write a file are a vocabulary that every room may use.
+VOCABULARY = ("_errors", "_files")
 SEES: dict[str, tuple[str, ...]] = {
     "_errors": (),
+    "_files": (),
     "engine.graph": (),
     "engine.plan": ("engine.graph",),
     "engine.backends": ("engine.graph",),
@@ -40,6 +42,7 @@ SEES: dict[str, tuple[str, ...]] = {
 # Room -> the frameworks that it may import; a room that is not named may import any.
 FRAMEWORKS_OF: dict[str, set[str]] = {
     "_errors": set(),
+    "_files": set(),
     "engine": set(),
     "engine.graph": set(),
     "engine.plan": set(),
@@ -55,8 +58,8 @@ def room(module: str) -> str:
     inside = module.split(".")[1:]
     if not inside:
         return "jacmap"
-    if inside[0] == "_errors":
-        return "_errors"
+    if inside[0] in VOCABULARY:
+        return inside[0]
     if inside[0].startswith("_") and inside[0] not in SEES:
         return "_face"
     for length in range(len(inside), 0, -1):
@@ -104,7 +107,7 @@ def violations(source: Path) -> list[str]:
             where = f"{path.relative_to(source)}:{line}"
             if top == "jacmap":
                 there = room(target)
-                if there != here and there not in (*SEES[here], "_errors"):
+                if there != here and there not in (*SEES[here], *VOCABULARY):
                     found.append(f"{where}: {here} imports {target}, but sees only {SEES[here] or 'itself'}")
             elif top in FRAMEWORKS and top not in FRAMEWORKS_OF.get(here, FRAMEWORKS):
                 found.append(f"{where}: {here} imports the framework {top}")

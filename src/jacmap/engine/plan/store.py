@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from ..._errors import PlanFileError
+from ..._files import replacing
 from ..graph import Graph, Pattern
 from .colouring import Colouring
 from .recipe import Coloured, Constant, Recipe
@@ -65,14 +64,8 @@ def save(path: str | Path, graph: Graph, question: str, pattern: Pattern, chosen
             "order": c.order,
             "first": c.first,
         }
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".partial")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez_compressed(file, **fields)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(path) as file:
+        np.savez_compressed(file, **fields)
     return path
 
 
