@@ -18,6 +18,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -38,6 +39,10 @@ from scipy.sparse import coo_array
 
 import jacmap as jm
 from jacmap.engine.plan.colouring import colour_both
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
+
+import brusselator  # noqa: E402
 
 warnings.filterwarnings("ignore", category=asdex.DenseColoringWarning)
 
@@ -130,7 +135,7 @@ def batch(quick: bool, tick: Tick) -> Iterator[Row]:
 def patterns(quick: bool, tick: Tick) -> Iterator[Row]:
     tick("pattern of the Brusselator 300×300×2")
     rounds = 2 if quick else 3
-    yield from _pattern("pattern of the Brusselator 300×300×2", brusselator(300), jnp.ones(180_000), 15.0, rounds)
+    yield from _pattern("pattern of the Brusselator 300×300×2", brusselator.make(300), jnp.ones(180_000), 15.0, rounds)
     tick("pattern of two convolutions")
     rounds = 5 if quick else 9
     yield from _pattern("pattern of two 3×3 convolutions on 64×64", convolutions(), jnp.ones(4096), 20.0, rounds)
@@ -149,21 +154,6 @@ def _pattern(case: str, f: Callable[..., Any], x: jax.Array, floor: float, round
     )
     yield Row(case, times["asdex"] / times["ours"], "× asdex", floor)
     yield Row(f"{case}, milliseconds", 1e3 * times["ours"], "ms")
-
-
-def brusselator(n: int) -> Callable[[jax.Array], jax.Array]:
-    a = 0.1 * (n - 1) ** 2
-
-    def laplacian(w: jax.Array) -> jax.Array:
-        return jnp.roll(w, 1, 0) + jnp.roll(w, -1, 0) + jnp.roll(w, 1, 1) + jnp.roll(w, -1, 1) - 4 * w
-
-    def rhs(state: jax.Array) -> jax.Array:
-        u, v = state.reshape(2, n, n)
-        du = 1 + u**2 * v - 4.4 * u + a * laplacian(u)
-        dv = 3.4 * u - u**2 * v + a * laplacian(v)
-        return jnp.stack([du, dv]).ravel()
-
-    return rhs
 
 
 def convolutions() -> Callable[[jax.Array], jax.Array]:
@@ -185,7 +175,7 @@ def convolutions() -> Callable[[jax.Array], jax.Array]:
 def compressed(quick: bool, tick: Tick) -> Iterator[Row]:
     tick("compressed Jacobian of the Brusselator 100×100×2")
     n = 100
-    f, x = brusselator(n), jnp.asarray(np.random.default_rng(2).uniform(0.5, 1.5, 2 * n * n))
+    f, x = brusselator.make(n), jnp.asarray(np.random.default_rng(2).uniform(0.5, 1.5, 2 * n * n))
     ours = jm.jacobian(f, form="sparse")
     runs: dict[str, Callable[[], Any]] = {"ours": lambda: ours(x).data}
     for mode in ("fwd", "rev"):
