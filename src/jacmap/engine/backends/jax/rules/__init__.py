@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from ..call import Rule
-from . import control, elementwise, indexing, linalg, linear, movement, reductions, sparse
+from . import branches, custom, elementwise, indexing, linalg, linear, loops, movement, reductions, solves, sparse
 from .fallback import OPAQUE, UNKNOWN
 
 RULES: dict[str, Rule] = {
@@ -16,7 +16,10 @@ RULES: dict[str, Rule] = {
     **reductions.RULES,
     **linear.RULES,
     **linalg.RULES,
-    **control.RULES,
+    **custom.RULES,
+    **branches.RULES,
+    **loops.RULES,
+    **solves.RULES,
     **sparse.RULES,
 }
 

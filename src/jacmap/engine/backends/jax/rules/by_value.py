@@ -10,7 +10,7 @@ import functools
 
 from ....graph import Pattern, dependence
 from ..call import Call, Rule, is_inexact
-from .control import wrapped
+from .bodies import wrapped
 from .fallback import every_pair
 
 # Their outcome is decided by values that pass no derivative.

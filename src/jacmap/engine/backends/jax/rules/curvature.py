@@ -17,7 +17,8 @@ from ....graph.coupling import DEFAULT, NONE, Coupling, Curvature
 from ....graph.pattern import relation
 from .. import compat
 from ..call import Call
-from .control import _inexact, _jvp_rule, _moving, _traced_rule, _vjp_rule, body_graph, knowledge, summary
+from .bodies import body_graph, inexact, knowledge, summary
+from .custom import jvp_rule, of_moving, traced_rule, vjp_rule
 from .elementwise import entrywise
 from .fallback import every_pair
 
@@ -124,7 +125,7 @@ def _with_earlier(shape: tuple[int, ...], kept: list[int]) -> Curvature:
 
 
 def _custom_jvp(call: Call, local: Local) -> Curvature:
-    bends = _reads(call, _traced_rule(_jvp_rule, call))
+    bends = _reads(call, traced_rule(jvp_rule, call))
     couplings = tuple(
         Coupling(i, j, pattern, bent, k)
         for (k, i), pattern in local.items()
@@ -133,14 +134,14 @@ def _custom_jvp(call: Call, local: Local) -> Curvature:
     )
     if compat.rule_of_library(call.eqn):
         return Curvature(couplings)
-    return Curvature(couplings, _reads(call, _traced_rule(_jvp_value, call)), symmetric=False)
+    return Curvature(couplings, _reads(call, traced_rule(_jvp_value, call)), symmetric=False)
 
 
 def _custom_vjp(call: Call, local: Local) -> Curvature:
     which = [i for i, a in enumerate(call.active) if a]
-    bends = _reads(call, _traced_rule(_vjp_rule, call))
+    bends = _reads(call, traced_rule(vjp_rule, call))
     couplings = tuple(Coupling(which[a], j, Pattern.identity(bent.shape[0]), bent) for (a, j), bent in bends.items())
-    return Curvature(couplings, _reads(call, _traced_rule(_vjp_value, call)), symmetric=False)
+    return Curvature(couplings, _reads(call, traced_rule(_vjp_value, call)), symmetric=False)
 
 
 def _reads(call: Call, rule: Any) -> dict[tuple[int, int], Pattern]:
@@ -158,7 +159,7 @@ def _jvp_value(eqn: Any, which: tuple[int, ...]) -> Any:
     def value(primals: list[Any]) -> list[Any]:
         moving = [primals[i] for i in which]
         zeros = [jax.numpy.zeros_like(a) for a in moving]
-        return jax.jvp(_moving(eqn, primals, which), moving, zeros)[0]
+        return jax.jvp(of_moving(eqn, primals, which), moving, zeros)[0]
 
     return jax.make_jaxpr(value)([jax.ShapeDtypeStruct(a.aval.shape, a.aval.dtype) for a in eqn.invars])
 
@@ -167,7 +168,7 @@ def _vjp_value(eqn: Any, which: tuple[int, ...]) -> Any:
     """(primals) → the value that the reverse rule's first half returns."""
 
     def value(primals: list[Any]) -> list[Any]:
-        return jax.vjp(_moving(eqn, primals, which), *(primals[i] for i in which))[0]
+        return jax.vjp(of_moving(eqn, primals, which), *(primals[i] for i in which))[0]
 
     return jax.make_jaxpr(value)([jax.ShapeDtypeStruct(a.aval.shape, a.aval.dtype) for a in eqn.invars])
 
@@ -200,7 +201,7 @@ def _with_everything(call: Call) -> Curvature:
     couplings = tuple(
         Coupling(i, j, Pattern.full((1, size[i])), Pattern.full((1, size[j]))) for i in active for j in active
     )
-    value = {pair: p for pair, p in every_pair(call).items() if _inexact(call.eqn.outvars[pair[0]].aval)}
+    value = {pair: p for pair, p in every_pair(call).items() if inexact(call.eqn.outvars[pair[0]].aval)}
     return Curvature(couplings, value, symmetric=False)
 
 

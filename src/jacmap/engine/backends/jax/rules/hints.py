@@ -14,7 +14,8 @@ from ....graph.hints import NOTHING, Hints, Loop, Tied, Weights
 from .. import compat
 from ..call import Call
 from ..moves import MOVES, operands, scatter_rows
-from .control import body_graph, knowledge, step_knowledge
+from .bodies import body_graph, knowledge
+from .loops import step_knowledge
 
 
 def hints(call: Call) -> Hints:

@@ -9,7 +9,7 @@ import jax
 from ....graph import Pattern
 from .. import compat
 from ..call import Call, Rule, one_varying
-from .control import knowledge, named_summary
+from .bodies import knowledge, named_summary
 from .fallback import every_pair
 
 
