@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
-from jacmap.engine.plan import orders
+from jacmap.engine.plan import lattices, orders
 from jacmap.engine.plan.colouring import Colouring, colour_both, colour_columns, colour_rows, entries
 from jacmap.engine.plan.colouring_check import check
+from jacmap.engine.plan.problem import Problem, conflict_graph, distinct_rows, reduce
 
 SIDES = [colour_columns, colour_rows, colour_both]
 
@@ -322,11 +323,11 @@ def test_never_more_colours_than_largest_first_by_hand(seed):
 # --- the parts ---
 
 
-def problem_of(pattern, wanted) -> orders.Problem:
+def problem_of(pattern, wanted) -> Problem:
     marked = sparse.csr_array(
         (wanted.toarray()[pattern.nonzero()], pattern.indices, pattern.indptr), pattern.shape
     )
-    return orders.reduce(marked)[0]
+    return reduce(marked)[0]
 
 
 @pytest.mark.parametrize("share", [1.0, 0.4])
@@ -338,7 +339,7 @@ def test_graph_and_clashes_agree_with_their_definitions(share):
     full[1, problem.rows, problem.indices] = True if problem.wanted is None else problem.wanted
     conflict = np.einsum("ia,ib->ab", full[1].astype(int), full[0].astype(int)) > 0
     conflict |= conflict.T
-    graph = orders.conflict_graph(problem, 1e9)
+    graph = conflict_graph(problem, 1e9)
     assert graph is not None
     assert np.array_equal(graph.toarray(), conflict)
 
@@ -353,11 +354,11 @@ def test_graph_and_clashes_agree_with_their_definitions(share):
 @pytest.mark.parametrize("make", [orders.smallest_last, orders.dsatur])
 def test_dynamic_orders_name_each_column_once(make):
     pattern = random_pattern(30, 100, 0.5, 2)
-    graph = orders.conflict_graph(problem_of(pattern, pattern), 1e9)
+    graph = conflict_graph(problem_of(pattern, pattern), 1e9)
     assert sorted(make(graph).tolist()) == list(range(100))
 
 
-def conflicts_of(edges: np.ndarray, n: int) -> orders.Problem:
+def conflicts_of(edges: np.ndarray, n: int) -> Problem:
     """Each pair of columns that conflict as a row of its own."""
     rows = np.zeros((len(edges), n), bool)
     np.put_along_axis(rows, edges, True, axis=1)
@@ -365,7 +366,7 @@ def conflicts_of(edges: np.ndarray, n: int) -> orders.Problem:
 
 
 def test_a_grid_learns_conflicts_between_two_forms():
-    grid = orders.Grid((1, 10), 100, (np.array([0]), np.array([1])))
+    grid = lattices.Grid((1, 10), 100, (np.array([0]), np.array([1])))
     forms = grid.forms(5)
     colours, form = next(forms)
     assert form == (1, 0)
@@ -382,7 +383,7 @@ def test_dynamic_orders_colour_trees_with_two_colours(make, seed):
     names = rng.permutation(40)
     tree = np.array([[names[v], names[rng.integers(v)]] for v in range(1, 40)])
     problem = conflicts_of(tree, 40)
-    order = make(orders.conflict_graph(problem, 1e9))
+    order = make(conflict_graph(problem, 1e9))
     assert orders.Greedy(problem)(order.tolist(), 40).max() == 1
 
 
@@ -392,7 +393,7 @@ def test_dsatur_colours_a_crown_with_two_colours():
     problem = conflicts_of(crown, 20)
     greedy = orders.Greedy(problem)
     assert greedy(range(20), 20).max() == 9
-    assert greedy(orders.dsatur(orders.conflict_graph(problem, 1e9)).tolist(), 20).max() == 1
+    assert greedy(orders.dsatur(conflict_graph(problem, 1e9)).tolist(), 20).max() == 1
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5])
@@ -405,7 +406,7 @@ def test_repeated_rows_are_dropped_and_nothing_else(share):
         for part in (twice,)
         for a, b in itertools.pairwise(part.indptr.tolist())
     }
-    kept = orders.distinct_rows(twice)
+    kept = distinct_rows(twice)
     assert len(kept.lengths) == len(rows) < len(twice.lengths)
     assert {
         (tuple(kept.indices[a:b]), () if kept.wanted is None else tuple(kept.wanted[a:b]))

@@ -15,7 +15,8 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse import csr_array
 
-from jacmap.engine.plan import orders
+from . import orders
+from .problem import reduce
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +109,7 @@ def entries(colouring: Colouring, wanted: Any) -> tuple[np.ndarray, np.ndarray, 
 
 def _columns(marked: csr_array, effort: float) -> Colouring:
     m, n = marked.shape
-    problem, columns = orders.reduce(marked)
+    problem, columns = reduce(marked)
     best = orders.colour(problem, effort)
     colours = np.full(n, -1, np.int32)
     colours[columns] = best.colours
