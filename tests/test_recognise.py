@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import sparse
 
+from jacmap.engine.graph.matching import maximum_matching
 from jacmap.engine.graph.picture import braille, grid
-from jacmap.engine.graph.recognise import maximum_matching, recognise
+from jacmap.engine.graph.recognise import recognise
 
 
 def ones(m, n):

@@ -17,7 +17,7 @@ from ._jacobian import Jacobian, linearize
 from ._questions import diagonal, jacobian, jvp, load_plan, plan, trace, vjp
 from ._second import gauss_newton, hessian, hvp, laplacian, taylor
 from .engine.graph.pattern import Pattern
-from .engine.graph.recognise import Structure
+from .engine.graph.structure import Structure
 from .engine.plan.plan import Plan
 
 __all__ = [

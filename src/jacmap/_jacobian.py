@@ -26,7 +26,7 @@ from .engine.backends.jax.run import Runner
 from .engine.graph import Pattern
 from .engine.graph.cuts import boundaries, name_of, rank_bound, useful_chain
 from .engine.graph.picture import braille, grid
-from .engine.graph.recognise import Structure
+from .engine.graph.structure import Structure
 from .engine.plan.plan import Plan
 from .engine.plan.question import Question
 

@@ -11,7 +11,9 @@ from scipy import sparse
 from scipy.sparse import csgraph
 
 from ..engine.graph import Pattern
-from ..engine.graph.recognise import Structure, maximum_matching, recognise
+from ..engine.graph.matching import maximum_matching
+from ..engine.graph.recognise import recognise
+from ..engine.graph.structure import Structure
 from .plan import LinearPlan
 
 # Patterns with more entries are neither listed nor named: they are taken as full.

@@ -9,76 +9,23 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 from scipy.sparse import csgraph
 
+from .entries import Entries, canonical
+from .structure import Blocks, Structure
+
 # A form must rule out at least a fifth of the entries to say anything: 7 of 9 is the 3×3 tridiagonal matrix.
 _WORTH = 0.8
 _PERMUTATION_PENALTY = 2
-# Beyond these a matching (a maximum flow) or a bandwidth reduction takes more than a few seconds.
-_MATCHING_LIMIT = 5_000_000  # nonzeros
-_MATCHING_LINES = 500_000  # rows and columns
+# Beyond this a bandwidth reduction takes more than a few seconds.
 _REORDER_LIMIT = 5_000_000  # nonzeros
 _FEW_DIAGONALS = 9
-
-
-@dataclass(frozen=True, eq=False)
-class Blocks:
-    """Which block each row and column belongs to.
-
-    `row_labels` (m,) and `column_labels` (n,) number the blocks from 0 down the diagonal of the (permuted)
-    matrix; -1 marks a row or column in none of them. `uniform` is the common (rows, columns) of all blocks,
-    or None. `contiguous` says that the blocks, rows and columns in none aside, stand one after another as the
-    matrix is.
-    """
-
-    row_labels: np.ndarray
-    column_labels: np.ndarray
-    count: int
-    uniform: tuple[int, int] | None
-    contiguous: bool
-
-
-@dataclass(frozen=True, eq=False)
-class Structure:
-    """The name of a pattern of shape (m, n) = (outputs, inputs); `str()` gives `text`.
-
-    `kind` is one of "empty", "scalar", "gradient", "column", "dense", "diagonal", "diagonals" (a few, far
-    apart), "banded", "block-diagonal", "lower-triangular", "upper-triangular", "block-lower-triangular",
-    "block-upper-triangular", "arrow", "low-rank", "sparse".
-
-    `row_order` and `column_order` are None where the matrix has the form as it stands; otherwise
-    `J[row_order][:, column_order]` has it. `admits` counts the entries that the form allows to be nonzero.
-    `bandwidths` is (lower, upper): every entry has -lower <= column - row <= upper. `blocks` gives the blocks
-    of a block-diagonal form, the diagonal ones of a block triangular form, or those beside an arrow's dense
-    lines. `dense_rows` and `dense_columns` are an arrow's; its `bandwidths` are those of the rest, in place
-    or closed up. `structural_rank` is the largest number of entries in distinct rows and columns, or None if
-    not computed.
-    """
-
-    kind: str
-    text: str
-    shape: tuple[int, int]
-    admits: int
-    row_order: np.ndarray | None = None
-    column_order: np.ndarray | None = None
-    blocks: Blocks | None = None
-    bandwidths: tuple[int, int] | None = None
-    dense_rows: np.ndarray | None = None
-    dense_columns: np.ndarray | None = None
-    structural_rank: int | None = None
-
-    def __str__(self) -> str:
-        return self.text
-
-    @property
-    def permuted(self) -> bool:
-        return self.row_order is not None
 
 
 def recognise(pattern: Any, *, rank_bound: int | None = None) -> Structure:
@@ -90,151 +37,13 @@ def recognise(pattern: Any, *, rank_bound: int | None = None) -> Structure:
     two-dimensional or `rank_bound` is negative.
     """
     if rank_bound is not None and operator.index(rank_bound) < 0:
-        raise ValueError(
-            f"rank_bound: got {rank_bound}, expected a count >= 0 or None; leave it out if unknown"
-        )
-    entries = _Entries(_canonical(pattern))
+        raise ValueError(f"rank_bound: got {rank_bound}, expected a count >= 0 or None; leave it out if unknown")
+    entries = Entries(canonical(pattern))
     form = _trivial_form(entries) or _best_form(entries)
     return _with_rank(form, entries, rank_bound)
 
 
-def maximum_matching(pattern: Any) -> np.ndarray:
-    """The column matched to each row in a maximum matching, -1 for none: shape (m,).
-
-    `pattern` is a CSR array with sorted, unique, true entries. A greedy start (rarest lines first, after Karp
-    and Sipser 1981) is completed by a maximum flow through what it leaves (Dinic 1970, O(nnz √n) here).
-    SciPy's own `maximum_bipartite_matching` takes time without useful bound on permuted block triangular
-    patterns.
-    """
-    rows, columns = _Entries(pattern).rows, pattern.indices
-    match, owner = _greedy_matching(pattern.shape, rows, columns)
-    free_rows = np.flatnonzero((match < 0) & (np.diff(pattern.indptr) > 0))
-    free_columns = np.flatnonzero(owner < 0)
-    if not len(free_rows) or not len(free_columns):
-        return match
-
-    # The residual network: unmatched entries lead from a row to a column, matched ones back.
-    m, n = pattern.shape
-    source, sink = m + n, m + n + 1
-    unmatched = match[rows] != columns
-    matched_rows = np.flatnonzero(match >= 0)
-    tails = [np.full(len(free_rows), source), rows[unmatched], m + match[matched_rows], m + free_columns]
-    heads = [free_rows, m + columns[unmatched], matched_rows, np.full(len(free_columns), sink)]
-    ends = np.concatenate(tails).astype(np.int32), np.concatenate(heads).astype(np.int32)
-    network = sparse.csr_array((np.ones(len(ends[0]), np.int32), ends), shape=(sink + 1, sink + 1))
-    flow = csgraph.maximum_flow(network, source, sink).flow.tocoo()
-    taken = (flow.data > 0) & (flow.row < m) & (flow.col >= m)
-    match[flow.row[taken]] = flow.col[taken] - m
-    return match
-
-
-def _greedy_matching(
-    shape: tuple[int, int], rows: np.ndarray, columns: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    m, n = shape
-    match, owner = np.full(m, -1), np.full(n, -1)
-    for exact in (True, True, False, False):
-        live = (match[rows] < 0) & (owner[columns] < 0)
-        rows, columns = rows[live], columns[live]
-        if not len(rows):
-            break
-        # Each row picks its rarest column, then each column the rarest of the rows that picked it. In the
-        # later rounds degrees count by powers of two, so that the rows of a nearly full pattern pick
-        # different columns.
-        starts = np.flatnonzero(np.diff(rows, prepend=-1))
-        degree = np.bincount(columns, minlength=n)
-        degree = degree if exact else np.frexp(degree)[1].astype(np.int64)
-        rarity = degree[columns] * n + (columns - rows) % n
-        picking = rows[starts]
-        picked = (np.minimum.reduceat(rarity, starts) + picking) % n
-        order = np.lexsort((np.bincount(rows, minlength=m)[picking], picked))
-        order = order[np.diff(picked[order], prepend=-1) != 0]
-        match[picking[order]] = picked[order]
-        owner[picked[order]] = picking[order]
-    return match, owner
-
-
-class _Entries:
-    """A canonical pattern with the views of it that several forms share."""
-
-    def __init__(self, csr: Any) -> None:
-        self.csr = csr
-        self.m, self.n = csr.shape
-        self.nnz = int(csr.nnz)
-
-    @cached_property
-    def rows(self) -> np.ndarray:
-        return np.repeat(np.arange(self.m, dtype=self.csr.indices.dtype), self.row_counts)
-
-    @property
-    def columns(self) -> np.ndarray:
-        return self.csr.indices
-
-    @cached_property
-    def row_counts(self) -> np.ndarray:
-        return np.diff(self.csr.indptr)
-
-    @cached_property
-    def column_counts(self) -> np.ndarray:
-        return np.bincount(self.columns, minlength=self.n)
-
-    @cached_property
-    def occupied(self) -> int:
-        """The size of the matrix without its empty rows and columns."""
-        return int(np.count_nonzero(self.row_counts)) * int(np.count_nonzero(self.column_counts))
-
-    @cached_property
-    def diagonal_counts(self) -> np.ndarray:
-        """The number of entries on each diagonal; index d holds column - row = d - (m - 1)."""
-        return np.bincount(self.columns - self.rows + (self.m - 1), minlength=self.m + self.n - 1)
-
-    @cached_property
-    def offsets(self) -> np.ndarray:
-        """The diagonals that hold entries, as sorted values of column - row."""
-        return np.flatnonzero(self.diagonal_counts) - (self.m - 1)
-
-    @property
-    def bandwidths(self) -> tuple[int, int]:
-        return max(0, -int(self.offsets[0])), max(0, int(self.offsets[-1]))
-
-    @cached_property
-    def matching(self) -> np.ndarray | None:
-        """A maximum matching (m,), or None where finding it would take too long."""
-        if self.m == self.n and self.diagonal_counts[self.m - 1] == self.n:
-            return np.arange(self.n)
-        if self.nnz > _MATCHING_LIMIT or self.m + self.n > _MATCHING_LINES:
-            return None
-        return maximum_matching(self.csr)
-
-    @cached_property
-    def structural_rank(self) -> int | None:
-        if self.nnz == 0:
-            return 0
-        if self.diagonal_counts.max() == min(self.m, self.n):
-            return min(self.m, self.n)
-        return None if self.matching is None else int(np.count_nonzero(self.matching >= 0))
-
-
-def _canonical(pattern: Any) -> Any:
-    """A boolean CSR array with sorted, unique, true entries; the caller's own arrays are never changed."""
-    if not sparse.issparse(pattern):
-        raise TypeError(
-            f"pattern: got {type(pattern).__name__}, expected a SciPy sparse matrix or array; "
-            "convert a dense one with scipy.sparse.csr_array(pattern)"
-        )
-    if pattern.ndim != 2:
-        raise ValueError(
-            f"pattern: got {pattern.ndim} dimension(s), expected 2 (m×n); reshape it to outputs × inputs"
-        )
-    csr = sparse.csr_array(pattern).astype(bool, copy=False)
-    if not csr.has_canonical_format or not csr.data.all():
-        csr = csr.copy()
-        csr.sum_duplicates()
-        csr.eliminate_zeros()
-    return csr
-
-
-def _trivial_form(entries: _Entries) -> Structure | None:
+def _trivial_form(entries: Entries) -> Structure | None:
     m, n, nnz = entries.m, entries.n, entries.nnz
     some = "" if nnz == m * n else f", {nnz} of {m * n} entries"
     if m * n == 0:
@@ -252,7 +61,7 @@ def _trivial_form(entries: _Entries) -> Structure | None:
     return None
 
 
-def _best_form(entries: _Entries) -> Structure:
+def _best_form(entries: Entries) -> Structure:
     form = _best_plain_form(entries, (_blocks, _few_diagonals, _band, _triangular, _block_triangular, _arrow))
     if form is None or _weight(form) > _PERMUTATION_PENALTY * entries.nnz:
         rivals = [*_permuted_forms(entries), *([form] if form else [])]
@@ -260,7 +69,7 @@ def _best_form(entries: _Entries) -> Structure:
     return form or _sparse_form(entries)
 
 
-def _best_plain_form(entries: _Entries, finders: tuple[Any, ...]) -> Structure | None:
+def _best_plain_form(entries: Entries, finders: tuple[Any, ...]) -> Structure | None:
     diagonal = _diagonal(entries)
     if diagonal is not None:
         return diagonal
@@ -273,7 +82,7 @@ def _weight(form: Structure) -> int:
     return form.admits * (_PERMUTATION_PENALTY if form.permuted and form.kind != "block-diagonal" else 1)
 
 
-def _sparse_form(entries: _Entries) -> Structure:
+def _sparse_form(entries: Entries) -> Structure:
     size = entries.m * entries.n
     share = entries.nnz / size
     text = f"{'nearly dense' if share > 0.5 else 'sparse'}: {_percent(share)} of the entries"
@@ -285,7 +94,7 @@ def _sparse_form(entries: _Entries) -> Structure:
 # --- forms of the matrix as it stands -----------------------------------------------------------------------
 
 
-def _diagonal(entries: _Entries) -> Structure | None:
+def _diagonal(entries: Entries) -> Structure | None:
     if entries.nnz == 0 or entries.bandwidths != (0, 0):
         return None
     m, n = entries.m, entries.n
@@ -293,7 +102,7 @@ def _diagonal(entries: _Entries) -> Structure | None:
     return Structure("diagonal", text, (m, n), min(m, n), bandwidths=(0, 0))
 
 
-def _few_diagonals(entries: _Entries, *, least: int = 1) -> Structure | None:
+def _few_diagonals(entries: Entries, *, least: int = 1) -> Structure | None:
     """A few diagonals far apart, as a stencil on a grid has; those next to each other are a band."""
     lower, upper = entries.bandwidths
     offsets = entries.offsets
@@ -307,7 +116,7 @@ def _few_diagonals(entries: _Entries, *, least: int = 1) -> Structure | None:
     return Structure("diagonals", text, entries.csr.shape, admits, bandwidths=(lower, upper))
 
 
-def _band(entries: _Entries) -> Structure | None:
+def _band(entries: Entries) -> Structure | None:
     lower, upper = entries.bandwidths
     if not _is_band(lower, upper, entries):
         return None
@@ -316,7 +125,7 @@ def _band(entries: _Entries) -> Structure | None:
     return Structure("banded", text, entries.csr.shape, admits, bandwidths=(lower, upper))
 
 
-def _is_band(lower: int, upper: int, entries: _Entries) -> bool:
+def _is_band(lower: int, upper: int, entries: Entries) -> bool:
     """A narrow band, or one of up to half the width that is not itself mostly empty."""
     m, n, width = entries.m, entries.n, lower + upper + 1
     if (lower and lower >= m - 1) or (upper and upper >= n - 1) or width > max(3, min(m, n) // 2):
@@ -326,7 +135,7 @@ def _is_band(lower: int, upper: int, entries: _Entries) -> bool:
     return filled and admits <= _WORTH * m * n
 
 
-def _triangular(entries: _Entries) -> Structure | None:
+def _triangular(entries: Entries) -> Structure | None:
     m, n = entries.m, entries.n
     first, last = int(entries.offsets[0]), int(entries.offsets[-1])
     if last <= 0:
@@ -341,7 +150,7 @@ def _triangular(entries: _Entries) -> Structure | None:
     return Structure(f"{side}-triangular", f"{'strictly ' * strict}{side} triangular", (m, n), admits)
 
 
-def _block_triangular(entries: _Entries) -> Structure | None:
+def _block_triangular(entries: Entries) -> Structure | None:
     """Contiguous diagonal blocks with entries on one side of them only.
 
     The finest square ones of a square matrix; of any shape the finest p×q ones, all equal, as a causal model
@@ -372,9 +181,7 @@ def _block_triangular(entries: _Entries) -> Structure | None:
     return min(forms, key=_weight, default=None)
 
 
-def _corner_cuts(
-    reach: np.ndarray, floor: np.ndarray, m: int, n: int, side: str
-) -> tuple[np.ndarray, np.ndarray]:
+def _corner_cuts(reach: np.ndarray, floor: np.ndarray, m: int, n: int, side: str) -> tuple[np.ndarray, np.ndarray]:
     """Row and column numbers, 0 and m or n included, at which the off-side corner is zero."""
 
     def zero_corner(row: np.ndarray, column: np.ndarray) -> np.ndarray:
@@ -396,16 +203,14 @@ def _corner_cuts(
 # --- blocks, and dense lines beside something simple --------------------------------------------------------
 
 
-def _blocks(entries: _Entries) -> Structure | None:
+def _blocks(entries: Entries) -> Structure | None:
     """Connected components of the graph whose nodes are rows and columns and whose edges are entries."""
     row_labels, column_labels, count = _components(entries)
     p = np.bincount(row_labels[row_labels >= 0], minlength=count)
     q = np.bincount(column_labels[column_labels >= 0], minlength=count)
     orders = _by_label(row_labels), _by_label(column_labels)
     if count == entries.nnz:
-        return Structure(
-            "diagonal", "diagonal after permutation", entries.csr.shape, count, *orders, bandwidths=(0, 0)
-        )
+        return Structure("diagonal", "diagonal after permutation", entries.csr.shape, count, *orders, bandwidths=(0, 0))
     if count < 2:
         return None
 
@@ -430,12 +235,10 @@ def _blocks(entries: _Entries) -> Structure | None:
     phrases = [f"{count} blocks of {_block_sizes(p, q)}{note}", *(lines for lines in empty if lines)]
     text = f"block-diagonal{'' if contiguous else ' after permutation'}: {', '.join(phrases)}"
     row_order, column_order = (None, None) if contiguous else orders
-    return Structure(
-        "block-diagonal", text, entries.csr.shape, admits, row_order, column_order, blocks=blocks
-    )
+    return Structure("block-diagonal", text, entries.csr.shape, admits, row_order, column_order, blocks=blocks)
 
 
-def _components(entries: _Entries) -> tuple[np.ndarray, np.ndarray, int]:
+def _components(entries: Entries) -> tuple[np.ndarray, np.ndarray, int]:
     m, n, csr = entries.m, entries.n, entries.csr
     indptr = np.concatenate([csr.indptr, np.full(n, entries.nnz, csr.indptr.dtype)])
     graph = sparse.csr_array((np.ones(entries.nnz), csr.indices + m, indptr), shape=(m + n, m + n))
@@ -452,9 +255,7 @@ def _components(entries: _Entries) -> tuple[np.ndarray, np.ndarray, int]:
     )
 
 
-def _common_form(
-    entries: _Entries, blocks: Blocks, orders: tuple[np.ndarray, np.ndarray]
-) -> Structure | None:
+def _common_form(entries: Entries, blocks: Blocks, orders: tuple[np.ndarray, np.ndarray]) -> Structure | None:
     """The form that every one of the equal blocks has, seen on the union of their patterns, if any."""
     assert blocks.uniform is not None
     p, q = blocks.uniform
@@ -463,7 +264,7 @@ def _common_form(
     within_column[orders[1]] = np.arange(entries.n) % q
     place = within_row[entries.rows], within_column[entries.columns]
     union = sparse.coo_array((np.ones(entries.nnz, dtype=bool), place), shape=(p, q)).tocsr()
-    common = _Entries(_canonical(union))
+    common = Entries(canonical(union))
     form = _best_plain_form(common, (_few_diagonals, _band, _triangular, _block_triangular, _arrow))
     if form is None or form.permuted:
         form = _sparse_form(common)
@@ -481,7 +282,7 @@ def _interleaved_lines(blocks: Blocks) -> list[str]:
     return [f"{' and '.join(turns)} interleaved"] if turns else []
 
 
-def _arrow(entries: _Entries) -> Structure | None:
+def _arrow(entries: Entries) -> Structure | None:
     """A few rows and columns at least half full, and a diagonal, band or blocks without them."""
     m, n = entries.m, entries.n
     dense_rows = np.flatnonzero(entries.row_counts >= max(3, n / 2))
@@ -514,18 +315,16 @@ def _arrow(entries: _Entries) -> Structure | None:
         row_labels[other_rows] = rest.blocks.row_labels
         column_labels[other_columns] = rest.blocks.column_labels
         blocks = replace(rest.blocks, row_labels=row_labels, column_labels=column_labels)
-    return Structure(
-        "arrow", text, (m, n), admits, *orders, blocks, rest.bandwidths, dense_rows, dense_columns
-    )
+    return Structure("arrow", text, (m, n), admits, *orders, blocks, rest.bandwidths, dense_rows, dense_columns)
 
 
-def _beside(entries: _Entries, rows: np.ndarray, columns: np.ndarray) -> tuple[Structure | None, str]:
+def _beside(entries: Entries, rows: np.ndarray, columns: np.ndarray) -> tuple[Structure | None, str]:
     """The form and the words for what the given rows and columns hold, closed up or left in place."""
-    closed = _Entries(_canonical(entries.csr[rows][:, columns]))
+    closed = Entries(canonical(entries.csr[rows][:, columns]))
     if closed.nnz == 0:
         return Structure("empty", "", closed.csr.shape, 0), "zeros"
     place = rows[closed.rows], columns[closed.columns]
-    in_place = _Entries(sparse.coo_array((closed.csr.data, place), shape=entries.csr.shape).tocsr())
+    in_place = Entries(sparse.coo_array((closed.csr.data, place), shape=entries.csr.shape).tocsr())
     stencil = partial(_few_diagonals, least=2)
     found = (
         _best_plain_form(closed, (_blocks, stencil, _band)),
@@ -542,7 +341,7 @@ def _beside(entries: _Entries, rows: np.ndarray, columns: np.ndarray) -> tuple[S
 # --- forms under a permutation ------------------------------------------------------------------------------
 
 
-def _permuted_forms(entries: _Entries) -> Iterator[Structure]:
+def _permuted_forms(entries: Entries) -> Iterator[Structure]:
     """Of a square pattern: block triangular, and banded.
 
     Both need a row for every column. `owner[j]` is that row: j itself where the diagonal is full or no
@@ -565,7 +364,7 @@ def _permuted_forms(entries: _Entries) -> Iterator[Structure]:
             yield band
 
 
-def _permuted_triangular(entries: _Entries, owner: np.ndarray) -> Structure | None:
+def _permuted_triangular(entries: Entries, owner: np.ndarray) -> Structure | None:
     """The block triangular form of Duff and Reid (1978): strongly connected components of the rows."""
     n = entries.n
     graph = sparse.csr_array((np.ones(entries.nnz), owner[entries.columns], entries.csr.indptr), shape=(n, n))
@@ -596,7 +395,7 @@ def _narrow(n: int) -> int:
     return max(10, n // 20)
 
 
-def _permuted_band(entries: _Entries, owner: np.ndarray) -> Structure | None:
+def _permuted_band(entries: Entries, owner: np.ndarray) -> Structure | None:
     """A narrow band found by the reverse ordering of Cuthill and McKee (1969)."""
     n = entries.n
     facing = sparse.csr_array((entries.csr.data, owner[entries.columns], entries.csr.indptr), shape=(n, n))
@@ -615,7 +414,7 @@ def _permuted_band(entries: _Entries, owner: np.ndarray) -> Structure | None:
 # --- rank ---------------------------------------------------------------------------------------------------
 
 
-def _with_rank(form: Structure, entries: _Entries, rank_bound: int | None) -> Structure:
+def _with_rank(form: Structure, entries: Entries, rank_bound: int | None) -> Structure:
     """Add what is known of the rank: the structural rank, or a bound from elsewhere where that is lower."""
     full = min(entries.m, entries.n)
     rank = _rank_of_form(form, entries)
@@ -623,9 +422,7 @@ def _with_rank(form: Structure, entries: _Entries, rank_bound: int | None) -> St
     bound = full if rank is None else rank
     if rank_bound is not None and rank_bound < bound:
         if form.kind not in ("dense", "sparse"):
-            return replace(
-                form, text=f"{form.text}; rank at most {rank_bound} of {full} through a narrow cut"
-            )
+            return replace(form, text=f"{form.text}; rank at most {rank_bound} of {full} through a narrow cut")
         text = f"low rank: at most {rank_bound} of {full} through a narrow cut"
         if form.admits < entries.m * entries.n:
             text += f"; {_percent(entries.nnz / (entries.m * entries.n))} of the entries"
@@ -635,16 +432,14 @@ def _with_rank(form: Structure, entries: _Entries, rank_bound: int | None) -> St
     return form
 
 
-def _rank_of_form(form: Structure, entries: _Entries) -> int | None:
+def _rank_of_form(form: Structure, entries: Entries) -> int | None:
     if entries.nnz == entries.m * entries.n:
         return min(entries.m, entries.n)
     if form.kind == "diagonal":
         return entries.nnz
     if form.kind == "block-diagonal" and form.admits == entries.nnz:
         assert form.blocks is not None
-        p, q = (
-            np.bincount(labels[labels >= 0]) for labels in (form.blocks.row_labels, form.blocks.column_labels)
-        )
+        p, q = (np.bincount(labels[labels >= 0]) for labels in (form.blocks.row_labels, form.blocks.column_labels))
         return int(np.minimum(p, q).sum())
     return entries.structural_rank
 

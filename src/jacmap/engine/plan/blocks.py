@@ -13,7 +13,7 @@ import numpy as np
 from scipy.sparse import csr_array, csr_matrix
 from scipy.sparse.csgraph import connected_components
 
-from ..graph.recognise import maximum_matching
+from ..graph.matching import maximum_matching
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ..graph import Graph
-from ..graph.recognise import Structure, recognise
+from ..graph.recognise import recognise
+from ..graph.structure import Structure
 from . import store
 from .planner import Planned
 from .recipe import Constant, Recipe
