@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jacmap._cli import point, target
 from jacmap import JacmapError
+from jacmap._cli import point, target
 from jacmap._cli.errors import CliError
 
 PLANE = """
