@@ -22,7 +22,7 @@ from ._second import gauss_newton, hessian, hvp, laplacian, taylor
 from .engine.graph.pattern import Pattern
 from .engine.graph.recognise import Structure
 from .engine.plan.plan import Plan
-from .study import Geometry, geometry
+from .study import Geometry, Symbolic, geometry, symbolic
 
 __all__ = [
     "ArgumentError",
@@ -41,6 +41,7 @@ __all__ = [
     "SlogDet",
     "Structure",
     "StructureError",
+    "Symbolic",
     "TraceError",
     "diagonal",
     "gauss_newton",
@@ -54,6 +55,7 @@ __all__ = [
     "load_plan",
     "plan",
     "slogdet",
+    "symbolic",
     "taylor",
     "trace",
     "value_and_slogdet",

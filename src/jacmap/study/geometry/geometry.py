@@ -133,9 +133,10 @@ class Geometry:
         """A map of the plane: a circle and its image; else the singular values (extra ``plot``)."""
         import jacmap
 
+        plot: Any = jacmap.plot
         if self.shape == (2, 2):
-            return jacmap.plot.circle_to_ellipse(self.J._runner.flat, self.point, ax=ax)
-        return jacmap.plot.singular_values(self, ax=ax)
+            return plot.circle_to_ellipse(self.J._runner.flat, self.J._runner.x, ax=ax)
+        return plot.singular_values(self, ax=ax)
 
 
 def geometry(

@@ -84,7 +84,8 @@ class Trust:
         """The errors over the distance, by direction (extra ``plot``)."""
         import jacmap
 
-        return jacmap.plot.trust(self, ax=ax)
+        plot: Any = jacmap.plot
+        return plot.trust(self, ax=ax)
 
 
 @dataclass(frozen=True, eq=False)

@@ -69,9 +69,9 @@ def _axes(geometry: Geometry) -> list[str]:
     sphere = "circle" if n == 2 else "sphere"
     said = [f"A small {sphere} of inputs becomes {shape}; its half axes, in units of the {sphere}'s radius:"]
     for k in range(min(SHOWN, s.size)):
-        said.append(
-            f"  {s[k]:.4g}× along {_vector(geometry.left[:, k])}, from the input {_vector(geometry.right[:, k])}"
-        )
+        stretch = s[k] if geometry.rank is None or k < geometry.rank else 0.0
+        axis, source = _vector(geometry.left[:, k]), _vector(geometry.right[:, k])
+        said.append(f"  {stretch:.4g}× along {axis}, from the input {source}")
     if s.size > SHOWN:
         said.append(f"  ... {s.size - SHOWN} more, down to {s[-1]:.4g}×")
     if geometry.rank == n and geometry.condition < 1 + 1e-9:
@@ -108,25 +108,23 @@ def _volume(geometry: Geometry) -> list[str]:
 
 
 def _turning(geometry: Geometry) -> list[str]:
-    rotation, stretch = geometry.rotation, geometry.stretch
-    if rotation is None or stretch is None or len(rotation) not in (2, 3) or not geometry.rank == len(rotation):
+    rotation, n = geometry.rotation, geometry.shape[1]
+    if rotation is None or n not in (2, 3) or geometry.rank != n:
         return []
-    mirror = "" if geometry.orientation == 1 else " and mirrored"
-    # For three dimensions the angle of the rotation that is left once a reflection is taken out as −1.
-    proper = rotation if geometry.orientation == 1 or len(rotation) == 2 else -rotation
-    if len(rotation) == 2:
-        if geometry.orientation == 1:
-            degrees = math.degrees(math.atan2(rotation[1, 0], rotation[0, 0]))
-            turned = f"turned by {degrees:.4g}°"
-        else:
-            degrees = math.degrees(math.atan2(rotation[1, 0], rotation[0, 0])) / 2
-            turned = f"mirrored at the line at {degrees:.4g}°"
-            mirror = ""
-    else:
-        degrees = math.degrees(math.acos(float(np.clip((np.trace(proper) - 1) / 2, -1, 1))))
-        turned = f"turned by {degrees:.4g}°"
-    diagonal = ", ".join(f"{entry:.4g}" for entry in np.linalg.eigvalsh(stretch)[::-1])
-    return [f"That is a stretch by {diagonal} along perpendicular inputs, then {turned}{mirror} (polar decomposition)."]
+    kept = geometry.orientation == 1
+    angle = math.atan2(rotation[1, 0], rotation[0, 0])
+    if n == 2:
+        way = (
+            f"turned by {math.degrees(angle):.4g}°"
+            if kept
+            else f"mirrored at the line at {math.degrees(angle) / 2:.4g}°"
+        )
+    else:  # a reflection is a rotation after a change of every sign
+        proper = rotation if kept else -rotation
+        angle = math.acos(float(np.clip((np.trace(proper) - 1) / 2, -1, 1)))
+        way = f"turned by {math.degrees(angle):.4g}°{'' if kept else ' after a change of every sign'}"
+    stretches = ", ".join(f"{stretch:.4g}" for stretch in geometry.singular_values)
+    return [f"That is a stretch by {stretches} along perpendicular inputs, {way} (polar decomposition)."]
 
 
 def _shear(geometry: Geometry) -> list[str]:
@@ -157,9 +155,9 @@ def _lost(geometry: Geometry) -> list[str]:
     if rank < m:
         said.append(f"Small steps reach only {rank} of the {m} dimensions of the outputs.")
     if geometry.invertibility is not None:
-        verdict = (
-            "f can be undone near this point" if geometry.invertibility else "f has no smooth inverse near this point"
-        )
+        verdict = "f can be undone near this point" if geometry.invertibility else "f has no smooth inverse near here"
+        if geometry.invertibility and geometry.trust and geometry.trust.order < 1.5:
+            verdict = "J can be inverted, but it is not the slope on all sides: whether f can be undone is not known"
         s = geometry.singular_values
         said.append(f"{verdict}: singular values from {s[-1]:.3g} to {s[0]:.3g}.")
     return said
