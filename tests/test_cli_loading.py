@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jacmap import JacmapError
 from jacmap._cli import point, target
 from jacmap._cli.errors import CliError
 
@@ -119,7 +120,7 @@ def test_a_target_that_does_not_load(folder: Path, text: str, said: str) -> None
     write("syntax.py", "def f(x:")
     write("deeper.py", "import numpy as np\ndef g():\n    return np.ones(2) @ np.ones(3)\ng()")
     write("leaving.py", "import sys\nsys.exit(3)")
-    with pytest.raises(CliError) as caught:
+    with pytest.raises(JacmapError) as caught:
         target.load(text)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)

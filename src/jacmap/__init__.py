@@ -1,5 +1,8 @@
 """jacmap: what does a small change do? The Jacobian in whatever form is asked, at the lowest cost, explained."""
 
+from importlib import import_module
+from types import ModuleType
+
 from ._determinant import Estimate, SlogDet, slogdet, value_and_slogdet
 from ._errors import (
     ArgumentError,
@@ -19,11 +22,13 @@ from ._second import gauss_newton, hessian, hvp, laplacian, taylor
 from .engine.graph.pattern import Pattern
 from .engine.graph.structure import Structure
 from .engine.plan.plan import Plan
+from .study import Geometry, Symbolic, geometry, symbolic
 
 __all__ = [
     "ArgumentError",
     "ConvergenceError",
     "Estimate",
+    "Geometry",
     "IllConditionedWarning",
     "Jacobian",
     "JacmapError",
@@ -36,9 +41,11 @@ __all__ = [
     "SlogDet",
     "Structure",
     "StructureError",
+    "Symbolic",
     "TraceError",
     "diagonal",
     "gauss_newton",
+    "geometry",
     "hessian",
     "hvp",
     "jacobian",
@@ -48,8 +55,15 @@ __all__ = [
     "load_plan",
     "plan",
     "slogdet",
+    "symbolic",
     "taylor",
     "trace",
     "value_and_slogdet",
     "vjp",
 ]
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name == "plot":  # needs matplotlib: loaded when first used
+        return import_module(".plot", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

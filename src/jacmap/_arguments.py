@@ -6,6 +6,7 @@ import contextlib
 import os
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -127,3 +128,10 @@ def _user_line(error: BaseException) -> str:
         if not frame.f_code.co_filename.startswith(_HIDDEN):
             found = f" ({os.path.basename(frame.f_code.co_filename)}:{line})"
     return found
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """`; nearest: a, b` for an error message, or the first known names where none is near, or nothing."""
+    if near := get_close_matches(name, known, n=3):
+        return f"; nearest: {', '.join(near)}"
+    return f"; known: {', '.join(known[:12])}{', ...' if len(known) > 12 else ''}" if known else ""

@@ -8,7 +8,6 @@ import sysconfig
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -95,13 +94,6 @@ def _line(filename: str, number: int, code: str, said: str) -> str:
     path = Path(filename)
     shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
     return f'{shown}, line {number}, "{code}": {said}'
-
-
-def nearest(name: str, known: list[str]) -> str:
-    """`; nearest: a, b` for an error message, or the first known names where none is near, or nothing."""
-    if near := get_close_matches(name, known, n=3):
-        return f"; nearest: {', '.join(near)}"
-    return f"; known: {', '.join(known[:12])}{', ...' if len(known) > 12 else ''}" if known else ""
 
 
 def quiet_streams() -> None:

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .errors import CliError, blame, nearest
+from .._arguments import nearest
+from .errors import CliError, blame
 from .target import Target, function_at, is_code
 
 FORMS = "numbers (1.5,0.5 or x=1.5,y=0.5), an .npy or .npz file, or a function (file.py:point)"

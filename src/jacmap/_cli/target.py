@@ -12,8 +12,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from . import expression
-from .errors import CliError, blame, nearest
+from .._arguments import nearest
+from .._expression import parse
+from .errors import CliError, blame
 
 NAMED = re.compile(r"(?P<where>.+):(?P<name>[^\W\d]\w*(\.[^\W\d]\w*)*)")
 MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
@@ -46,7 +47,7 @@ def load(text: str) -> Target:
         functions = _functions(_from_file(text))
         example = f"{text}:{functions[0] if functions else 'f'}"
         raise CliError(f"{text} is a file: say which function of it, as in {example}{nearest('', functions)}")
-    function, variables = expression.parse(text)
+    function, variables, _ = parse(text)
     return Target(function, text, variables=variables, arguments=("x",))
 
 

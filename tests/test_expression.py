@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jacmap._cli.errors import CliError
-from jacmap._cli.expression import ONE_ARGUMENT, parse
+from jacmap import ArgumentError
+from jacmap._expression import ONE_ARGUMENT, parse
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_python_computes_the_same(text: str, x: float, y: float) -> None:
     ],
 )
 def test_refused(text: str) -> None:
-    with pytest.raises(CliError) as caught:
+    with pytest.raises(ArgumentError) as caught:
         parse(text)
     assert "\n" not in str(caught.value)
 
@@ -172,7 +172,7 @@ def test_refused(text: str) -> None:
     ],
 )
 def test_too_long_or_too_deep_is_said_so(text: str) -> None:
-    with pytest.raises(CliError, match=r"characters|nested|too many"):
+    with pytest.raises(ArgumentError, match=r"characters|nested|too many"):
         parse(text)
 
 
@@ -201,5 +201,5 @@ def test_huge_powers_neither_hang_nor_fail() -> None:
     ],
 )
 def test_a_refusal_says_what_to_do(text: str, said: str) -> None:
-    with pytest.raises(CliError, match=said):
+    with pytest.raises(ArgumentError, match=said):
         parse(text)

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from .errors import CliError, nearest
+from ._arguments import nearest
+from ._errors import ArgumentError
 
 LONGEST = 10_000
 DEEPEST = 200
@@ -52,28 +53,33 @@ Term = float | Callable[[Values], Value]  # a constant, or a function of the var
 
 
 class Expression(NamedTuple):
-    """`function` takes a vector, one entry per name in `variables`, and returns one entry per component."""
+    """`function` takes a vector, one entry per name in `variables`, and returns one entry per component.
+
+    `components`: the syntax tree of each component, of nodes of the whitelist only.
+    """
 
     function: Callable[[jax.Array], jax.Array]
     variables: tuple[str, ...]
+    components: tuple[ast.expr, ...]
 
 
 def parse(text: str) -> Expression:
     """The JAX function that a comma-separated list of expressions stands for.
 
     The order of the variables is x, y, z, or x1, x2, ..., where the names are of that kind, and the order
-    of first appearance otherwise. Raises CliError for anything outside the whitelist.
+    of first appearance otherwise. Raises ArgumentError for anything outside the whitelist.
     """
     if len(text) > LONGEST:
-        raise CliError(
+        raise ArgumentError(
             f"the expression has {len(text)} characters, at most {LONGEST} are read: put a function that "
             "long in a file and name it as file.py:function"
         )
     body = _syntax_tree(text)
     names: dict[str, None] = {}
-    terms = [_term(node, names, 1) for node in (body.elts if isinstance(body, ast.Tuple) else [body])]
+    components = tuple(body.elts) if isinstance(body, ast.Tuple) else (body,)
+    terms = [_term(node, names, 1) for node in components]
     if not names:
-        raise CliError(f'"{_shortened(text)}" has no variable to take a derivative by (pi and e are numbers)')
+        raise ArgumentError(f'"{_shortened(text)}" has no variable to take a derivative by (pi and e are numbers)')
     variables = _in_order(list(names))
 
     def function(x: jax.Array) -> jax.Array:
@@ -81,7 +87,7 @@ def parse(text: str) -> Expression:
         values = {name: x[position] for position, name in enumerate(variables)}
         return jnp.stack([jnp.asarray(_at(term, values), dtype=x.dtype) for term in terms])
 
-    return Expression(function, variables)
+    return Expression(function, variables, components)
 
 
 def _syntax_tree(text: str) -> ast.expr:
@@ -89,16 +95,16 @@ def _syntax_tree(text: str) -> ast.expr:
         body = ast.parse(text.strip(), mode="eval").body
     except SyntaxError as error:
         near = f" near position {error.offset}" if error.offset else ""
-        raise CliError(
+        raise ArgumentError(
             f'"{_shortened(text)}" cannot be read{near}: {error.msg}. Write products as 2*x, powers as x**2, '
             "and separate the components by commas"
         ) from None
     except (RecursionError, MemoryError):
         raise _too_deep() from None
     except ValueError as error:
-        raise CliError(f'"{_shortened(text)}" cannot be read: {error}') from None
+        raise ArgumentError(f'"{_shortened(text)}" cannot be read: {error}') from None
     if isinstance(body, ast.Tuple) and not body.elts:
-        raise CliError("the expression is empty: give at least one component, such as x**2")
+        raise ArgumentError("the expression is empty: give at least one component, such as x**2")
     return body
 
 
@@ -113,7 +119,7 @@ def _term(node: ast.expr, names: dict[str, None], depth: int) -> Term:
         case ast.Name(id=name) if name in CONSTANTS:
             return CONSTANTS[name]
         case ast.Name(id=name) if name in FUNCTIONS:
-            raise CliError(f"{name} is a function: write {name}(...) with what it is taken of in brackets")
+            raise ArgumentError(f"{name} is a function: write {name}(...) with what it is taken of in brackets")
         case ast.Name(id=name) if not name.startswith("_"):
             names.setdefault(name)
             return operator.itemgetter(name)
@@ -157,25 +163,25 @@ def _finite(number: complex, node: ast.expr) -> float:
             return float(number)
     except OverflowError:
         pass
-    raise CliError(f"{_shortened(ast.unparse(node))} is not a finite real number")
+    raise ArgumentError(f"{_shortened(ast.unparse(node))} is not a finite real number")
 
 
 def _function(name: str, given: list[ast.expr]) -> Callable[..., Value]:
     if name in SEVERAL_ARGUMENTS:
         if len(given) < 2 or (name == "atan2" and len(given) > 2):
             wanted = "two arguments" if name == "atan2" else "two arguments or more"
-            raise CliError(f"{name} takes {wanted}, {len(given)} came")
+            raise ArgumentError(f"{name} takes {wanted}, {len(given)} came")
         function = SEVERAL_ARGUMENTS[name]
     elif name in ONE_ARGUMENT:
         if len(given) != 1:
-            raise CliError(f"{name} takes one argument, {len(given)} came")
+            raise ArgumentError(f"{name} takes one argument, {len(given)} came")
         function = ONE_ARGUMENT[name]
     else:
-        raise CliError(f"{_shortened(name)} is not a known function{nearest(name, FUNCTIONS)}")
+        raise ArgumentError(f"{_shortened(name)} is not a known function{nearest(name, FUNCTIONS)}")
     return function
 
 
-def _refused(node: ast.expr) -> CliError:
+def _refused(node: ast.expr) -> ArgumentError:
     shown = _shortened(ast.unparse(node))
     match node:
         case ast.BinOp(op=ast.BitXor()):
@@ -188,11 +194,11 @@ def _refused(node: ast.expr) -> CliError:
             reason = "a name must not begin with an underscore"
         case _:
             reason = f"use numbers, names, + - * / **, brackets, pi, e, and {', '.join(FUNCTIONS)}"
-    return CliError(f"{shown} is not allowed in an expression: {reason}")
+    return ArgumentError(f"{shown} is not allowed in an expression: {reason}")
 
 
-def _too_deep() -> CliError:
-    return CliError(
+def _too_deep() -> ArgumentError:
+    return ArgumentError(
         f"the expression is nested more than {DEEPEST} deep: write long sums in parts, or put the function "
         "in a file and name it as file.py:function"
     )

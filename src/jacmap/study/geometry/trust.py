@@ -1,0 +1,269 @@
+"""How far f(x) + J h can be trusted: what it leaves out, measured along directions, both ways."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..._errors import ModeError
+from .kinks import INTERVALS, Kink, at_the_point, nearest
+from .local import Local
+
+RADII = 18  # distances that are tried, a factor of 4 apart, or of 2 in single precision
+PROBES = 8  # tiny steps that show the rounding of f
+ROUNDING = 16.0  # roundings of a relative eps that a value or a product is allowed
+CLEAR = 10.0  # times the noise: an error that is looked at for its order
+FITTED = 4  # errors in the fit of the order
+SUDDEN = 8.0  # an order that no remainder of interest has: the error sets in at some distance
+HALVINGS = 26
+LARGEST_SEARCH = 2**25  # numbers that the search for kinks may hold
+
+
+@dataclass(frozen=True, eq=False)
+class Trust:
+    """How the error of the linear model grows with the distance from the point.
+
+    For k directions v of length 1 (columns of `directions` (n, k), named in `labels`) and the distances t in `radii`
+    (R,), ascending: `remainders[i, j]` = ‖f(x ± t v) − f(x) ∓ t J v‖, the larger of both signs (2-norms over all
+    outputs), and `relative[i, j]`, that over t‖J v‖. `gains` (k,) are ‖J v‖. Where J sends v to zero (`killed`: ‖J v‖ ≤
+    eps·max(m, n)·s_max) there is nothing to be relative to: then it is over t·s_max, what the most effective step of
+    that length does; where all of J is zero, any error counts.
+
+    `reach` (k,): the distance up to which `relative` stays within `tolerance`, found by bisection between the distances
+    tried; infinite where it was not exceeded up to `looked_at`; 0 where it is exceeded however close. `radius`: the
+    smallest reach, in the units of x. `orders` (k,): the slope of log error over log distance at the smallest distances
+    that stand clear of rounding: 2 for a smooth f, 3 and more where the second derivative vanishes, infinite where all
+    that is left is rounding (affine along that line), 1 for a kink, 0 for a jump, NaN where too few errors are clear.
+    `order`: the smallest of them.
+
+    `noise`: the rounding of f at the point, measured; below `floor` the tolerance cannot be judged because of it.
+    `kink`: where f bends or jumps, at the point or close to it, as far as the search met one; `searched` says why not
+    where it was not made. `outside`: the distance at which f stops being finite along some direction, None if nowhere.
+    """
+
+    tolerance: float
+    looked_at: float
+    labels: tuple[str, ...]
+    directions: np.ndarray
+    gains: np.ndarray
+    killed: np.ndarray
+    radii: np.ndarray
+    remainders: np.ndarray
+    relative: np.ndarray
+    reach: np.ndarray
+    radius: float
+    orders: np.ndarray
+    order: float
+    noise: float
+    floor: float
+    kink: Kink | None
+    outside: float | None
+    searched: str
+
+    @property
+    def worst(self) -> int:
+        """The direction that is left first (its column)."""
+        return int(np.argmin(self.reach))
+
+    def __str__(self) -> str:
+        from .words import of_trust
+
+        return "\n".join(of_trust(self))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, lists and words."""
+        from .words import plain
+
+        return plain(self)
+
+    def plot(self, ax: Any = None) -> Any:
+        """The errors over the distance, by direction (extra ``plot``)."""
+        import jacmap
+
+        plot: Any = jacmap.plot
+        return plot.trust(self, ax=ax)
+
+
+@dataclass(frozen=True, eq=False)
+class _Model:
+    """Errors of the linear model at points around x; `largest` is J's largest singular value."""
+
+    local: Local
+    push: Callable[[np.ndarray], np.ndarray]
+    largest: float
+    noise: float
+
+    def errors(self, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(‖f(x+h) − f(x) − J h‖, its rounding, ‖J h‖), each (k,), for the steps h (k, n) as rounding leaves them."""
+        real, values = self.local.values(self.local.point + steps)
+        change = self.push(real.T).T
+        with np.errstate(invalid="ignore", over="ignore"):
+            error = np.linalg.norm(values - self.local.value - change, axis=1)
+            size = np.linalg.norm(values, axis=1) + self.largest * np.linalg.norm(real, axis=1)
+        error = np.where(np.isfinite(error), error, np.inf)
+        return error, self.noise + ROUNDING * self.local.eps * size, np.linalg.norm(change, axis=1)
+
+
+def trust(
+    local: Local,
+    push: Callable[[np.ndarray], np.ndarray],
+    largest: float,
+    directions: tuple[np.ndarray, tuple[str, ...]],
+    tolerance: float,
+    looked_at: float,
+    straight: bool,
+) -> Trust:
+    """Measure the model; `push` multiplies (n, k) by J, `straight` says that J is known to be the same everywhere."""
+    columns, labels = directions
+    model = _Model(local, push, largest, _noise(local, push))
+    gains = np.linalg.norm(push(columns), axis=0)
+    killed = gains <= local.eps * max(local.m, local.n) * largest
+    ratio = 4.0 if local.eps < 1e-10 else 2.0
+    radii = looked_at * ratio ** np.arange(1.0 - RADII, 1.0)
+    signed = np.concatenate([columns, -columns], axis=1).T  # (2k, n)
+    lost = np.concatenate([killed, killed])
+
+    parts = [model.errors(np.outer(radii, v)) for v in signed]  # a line at a time: n may be a million
+    error, noise, change = (np.array(part) for part in zip(*parts, strict=True))
+    reference = np.where(lost[:, None], largest * radii, change)
+    wrong = error - noise > tolerance * reference
+    judged = noise <= tolerance * reference
+    orders = np.array([_order(radii, e, s) for e, s in zip(error, noise, strict=True)])
+    reach = _reach(model, signed, lost, radii, error, wrong, judged, orders, tolerance)
+
+    def both(a: np.ndarray) -> np.ndarray:
+        return a.reshape(2, len(gains), *a.shape[1:])  # forwards, backwards
+
+    remainders = both(error).max(0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        relative = both(np.where(error > noise, error, 0.0) / reference).max(0)
+    relative = np.where(np.isnan(relative), 0.0, relative)
+    finite = np.isfinite(error)
+    kink, searched = _kink(local, push, signed, labels, radii, error, noise, orders, looked_at, straight)
+    unjudged = ~judged.any(0) & (reference > 0).any(0)
+    return Trust(
+        tolerance=tolerance,
+        looked_at=looked_at,
+        labels=labels,
+        directions=columns,
+        gains=gains,
+        killed=killed,
+        radii=radii,
+        remainders=remainders,
+        relative=relative,
+        reach=both(reach).min(0),
+        radius=float(reach.min()),
+        orders=_least(both(orders)),
+        order=float(_least(orders)),
+        noise=model.noise,
+        floor=float(radii[unjudged].max()) if unjudged.any() else 0.0,
+        kink=kink,
+        outside=None if finite.all() else float(radii[~finite.all(0)].min()),
+        searched=searched,
+    )
+
+
+def _noise(local: Local, push: Callable[[np.ndarray], np.ndarray]) -> float:
+    """The error at steps of a few roundings of x: f's own rounding, as nothing else can be left there."""
+    random = np.random.default_rng(0)
+    size = np.where(local.point == 0, local.scale / np.sqrt(local.n), np.abs(local.point))
+    steps = local.eps * size * random.integers(4, 64, (PROBES, local.n)) * random.choice([-1, 1], (PROBES, local.n))
+    real, values = local.values(local.point + steps)
+    errors = np.linalg.norm(values - local.value - push(real.T).T, axis=1)
+    size = np.linalg.norm(local.value) + np.linalg.norm(push(np.abs(local.point)[:, None]))
+    # Rounding scatters. Errors that most steps do not show, or that are half of all digits, are jumps of f.
+    quarter = 4 * float(np.quantile(np.where(np.isfinite(errors), errors, np.inf), 0.25))
+    typical = min(float(errors[np.isfinite(errors)].max(initial=0.0)), quarter)
+    return typical if typical < local.eps**0.5 * size else 0.0
+
+
+def _order(radii: np.ndarray, errors: np.ndarray, noise: np.ndarray) -> float:
+    """The slope of log error over log distance where errors are clear of rounding, nearest to the point."""
+    finite = np.isfinite(errors)
+    clear = np.flatnonzero(finite & (errors > CLEAR * noise))
+    if not clear.size:
+        return math.inf if finite.any() else math.nan
+    run = clear[:FITTED]  # the smallest distances: at larger ones further terms take part
+    run = run[run == run[0] + np.arange(run.size)]
+    slope = math.nan
+    if run.size > 1:
+        slope = float(np.polyfit(np.log(radii[run]), np.log(errors[run]), 1)[0])
+    first = int(run[0])
+    if first:
+        ends = math.log(radii[first] / radii[first - 1])
+        least = math.log(errors[first] / (CLEAR * max(noise[first - 1], np.finfo(float).tiny))) / ends
+        if least > max(SUDDEN, 0.0 if math.isnan(slope) else slope + 2):
+            return math.inf  # exact up to some distance, then suddenly not
+    return slope
+
+
+def _least(orders: np.ndarray) -> np.ndarray:
+    """The smallest along the first axis, unknown ones aside."""
+    known = np.where(np.isnan(orders), np.inf, orders).min(0)
+    return np.where(np.isnan(orders).all(0), np.nan, known)
+
+
+def _reach(
+    model: _Model,
+    signed: np.ndarray,
+    lost: np.ndarray,
+    radii: np.ndarray,
+    error: np.ndarray,
+    wrong: np.ndarray,
+    judged: np.ndarray,
+    orders: np.ndarray,
+    tolerance: float,
+) -> np.ndarray:
+    """(2k,) where the tolerance is first exceeded: between two distances by bisection, below all by the order."""
+    reach = np.full(len(signed), np.inf)
+    first = wrong.argmax(1)
+    leaves = wrong.any(1)
+    below = leaves & (first == 0)
+    reach[below] = 0.0
+    inside = np.flatnonzero(leaves & ~below)
+    if inside.size:
+        low, high = np.log(radii[first[inside] - 1]), np.log(radii[first[inside]])
+        for _ in range(HALVINGS if model.local.eps < 1e-10 else HALVINGS // 2):
+            middle = (low + high) / 2
+            distance = np.exp(middle)
+            e, noise, change = model.errors(signed[inside] * distance[:, None])
+            bad = e - noise > tolerance * np.where(lost[inside], model.largest * distance, change)
+            low, high = np.where(bad, low, middle), np.where(bad, middle, high)
+        reach[inside] = np.exp(low)
+    # A kink's error shrinks no faster than the step: where it is first seen, rounding alone hid it before.
+    hidden = ~(judged & (np.arange(radii.size) < first[:, None])).any(1)
+    reach[leaves & (orders < 1.5) & hidden] = 0.0
+    return reach
+
+
+def _kink(
+    local: Local,
+    push: Callable[[np.ndarray], np.ndarray],
+    signed: np.ndarray,
+    labels: tuple[str, ...],
+    radii: np.ndarray,
+    error: np.ndarray,
+    noise: np.ndarray,
+    orders: np.ndarray,
+    looked_at: float,
+    straight: bool,
+) -> tuple[Kink | None, str]:
+    names = (*(f"{label}, forwards" for label in labels), *(f"{label}, backwards" for label in labels))
+    clear = np.isfinite(error) & (error > CLEAR * noise)
+    found = at_the_point(local, push, signed, labels, radii, error, clear, orders)
+    if found is not None:
+        return found, ""
+    if straight and np.isinf(orders).all():
+        return None, "f is affine"
+    possible = LARGEST_SEARCH // (2 * INTERVALS * local.m)
+    if possible < 2:
+        return None, f"not looked for: f has {local.m} outputs"
+    lines = sorted(range(len(signed)), key=lambda line: -(line % len(labels)))[:possible]  # the random ones first
+    try:
+        return nearest(local, signed[lines], tuple(names[line] for line in lines), looked_at), ""
+    except (ModeError, TypeError, NotImplementedError):
+        return None, "not looked for: f has no forward mode"
