@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from jacmap._cli.labels import Labels
+from jacmap._labels import Labels
 from jacmap._cli.meaning import sentences
 
 

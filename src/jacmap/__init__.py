@@ -1,5 +1,8 @@
 """jacmap: what does a small change do? The Jacobian in whatever form is asked, at the lowest cost, explained."""
 
+from importlib import import_module
+from typing import Any
+
 from ._determinant import Estimate, SlogDet, slogdet, value_and_slogdet
 from ._errors import (
     ArgumentError,
@@ -19,10 +22,12 @@ from ._second import gauss_newton, hessian, hvp, laplacian, taylor
 from .engine.graph.pattern import Pattern
 from .engine.graph.recognise import Structure
 from .engine.plan.plan import Plan
+from .study import DataSensitivity, PointSensitivity, sensitivity
 
 __all__ = [
     "ArgumentError",
     "ConvergenceError",
+    "DataSensitivity",
     "Estimate",
     "IllConditionedWarning",
     "Jacobian",
@@ -32,6 +37,7 @@ __all__ = [
     "Pattern",
     "Plan",
     "PlanFileError",
+    "PointSensitivity",
     "SingularError",
     "SlogDet",
     "Structure",
@@ -47,9 +53,19 @@ __all__ = [
     "linearize",
     "load_plan",
     "plan",
+    "sensitivity",
     "slogdet",
     "taylor",
     "trace",
     "value_and_slogdet",
     "vjp",
 ]
+
+_LAZY = ("plot",)
+
+
+def __getattr__(name: str) -> Any:
+    """Subpackages that need an extra load when they are first used."""
+    if name in _LAZY:
+        return import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import scipy.sparse
 
-from .labels import Labels
+from .._labels import Labels
 
 Matrix: TypeAlias = "np.ndarray | scipy.sparse.csr_array"
 

@@ -9,6 +9,7 @@ import scipy.sparse
 from rich.console import Console
 from rich.table import Table
 
+from .._labels import Labels
 from . import labels, meaning
 from .target import Target
 
@@ -77,7 +78,7 @@ def _six_figures(number: Any) -> str:
     return f"{number:.6g}"
 
 
-def _not_finite(tree: Any, names: labels.Labels) -> str:
+def _not_finite(tree: Any, names: Labels) -> str:
     """The first few entries that are NaN or infinite, by name; empty when there are none."""
     flat = np.concatenate([np.empty(0), *(np.ravel(leaf) for leaf in jax.tree.leaves(tree))])
     bad = np.flatnonzero(~np.isfinite(flat))
@@ -85,7 +86,7 @@ def _not_finite(tree: Any, names: labels.Labels) -> str:
     return ", ".join(shown) + (f" and {bad.size - 5} more" if bad.size > 5 else "")
 
 
-def _table(matrix: np.ndarray, inputs: labels.Labels, outputs: labels.Labels) -> Table:
+def _table(matrix: np.ndarray, inputs: Labels, outputs: Labels) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2))
     table.add_column("")
     for column in range(matrix.shape[1]):
@@ -108,7 +109,7 @@ def _chain(console: Console, chain: Any) -> None:
         _line(console, f"... and {len(segments) - SEGMENTS} more")
 
 
-def _meaning(J: Any, inputs: labels.Labels, outputs: labels.Labels) -> list[str]:
+def _meaning(J: Any, inputs: Labels, outputs: Labels) -> list[str]:
     rows, columns = J.shape
     if rows * columns <= LARGEST_DENSE:
         return meaning.sentences(np.asarray(J.dense()), inputs, outputs)
