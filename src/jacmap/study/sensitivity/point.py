@@ -131,12 +131,15 @@ class PointSensitivity:
         """Does the map depend on what the model has learnt? Its weights are replaced by noise and the maps compared.
 
         `f` is the model as a function of its weights and the input, ``f(params, x)``; `params` the weights that this
-        map was made with. See `Randomised` (Adebayo et al. 2018, "Sanity checks for saliency maps", section 3).
+        map was made with. Where a spread is known the scaled sensitivities are compared: in units of their own the
+        inputs would come in much the same order whatever the weights. See `Randomised` (Adebayo et al. 2018, "Sanity
+        checks for saliency maps", section 3).
         """
         rows = list(range(self.shape[0])) if output is None else [position(self.outputs, output, "output")]
         read = np.setdiff1d(np.arange(self.shape[1]), self.unused)
         of = self.outputs[rows[0]] if len(rows) == 1 else f"all {len(rows)} outputs"
-        return check(f, params, self.jacobian, self.matrix, rows, read, of, draws, seed)
+        scale = np.ones(self.shape[1]) if self.spread is None else self.spread
+        return check(f, params, self.jacobian, self.matrix, scale, rows, read, of, draws, seed)
 
     def plot(self, output: int | str = 0, ax: Any = None) -> Any:
         """One output's sensitivities: a signed picture of an image input, bars of the 20 strongest features else."""

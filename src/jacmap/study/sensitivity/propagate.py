@@ -86,7 +86,9 @@ class Propagation:
             return "Not checked by sampling: the linear law holds where f is straight over the uncertainty of x."
         off = np.flatnonzero(self._off())
         if not off.size:
-            return f"The linear law holds here: no standard deviation is off by more than chance and {TOLERATED:.0%}."
+            return (
+                f"The linear law holds here: no standard deviation is off by more than chance and {percent(TOLERATED)}."
+            )
         sampled = np.sqrt(self._variances()[0])
         worst = max(off, key=lambda i: abs(math.log(max(self.standard_deviation[i], 1e-300) / sampled[i])))
         share = self.standard_deviation[worst] / sampled[worst] - 1

@@ -68,10 +68,10 @@ class Randomised:
 
 
 def check(
-    f: Callable[[Any, Any], Any], params: Any, jacobian: Jacobian, matrix: np.ndarray, rows: list[int],
-    read: np.ndarray, of: str, draws: int, seed: int,
+    f: Callable[[Any, Any], Any], params: Any, jacobian: Jacobian, matrix: np.ndarray, scale: np.ndarray,
+    rows: list[int], read: np.ndarray, of: str, draws: int, seed: int,
 ) -> Randomised:  # fmt: skip
-    """`matrix`: J; compared are its `rows`, over the inputs `read`.
+    """`matrix`: J; compared are its `rows`, over the inputs `read`, each column times its `scale`.
 
     Raises `ArgumentError` where f with these weights is not the function that the Jacobian belongs to.
     """
@@ -91,10 +91,11 @@ def check(
         raise ArgumentError("f, params: f(params, x) is not the value that this map belongs to; pass the same model")
     generator = np.random.default_rng(seed)
     noisy = linearize(model, _noise(params, generator), point, argnums=1)
-    maps = [matrix[rows][:, read]]
+    matrices = [matrix]
     for draw in range(draws):
         at = noisy if draw == 0 else noisy.at(_noise(params, generator), point)
-        maps.append(np.asarray(at.dense(), np.float64)[rows][:, read])
+        matrices.append(np.asarray(at.dense(), np.float64))
+    maps = [(found * scale)[rows][:, read] for found in matrices]
     sizes = [np.abs(found) for found in maps]
     among = [_alike(a, b) for k, a in enumerate(sizes[1:]) for b in sizes[1 : k + 1]]
     return Randomised(

@@ -15,6 +15,8 @@ from .stream import Study, Sums
 from .summary import DataSensitivity, Intervals
 from .words import listed
 
+CLOSE = 0.9  # |correlation| of two inputs that is told in any case
+
 
 def summarise(
     study: Study, sums: Sums, columns: Columns, inputs: Names, outputs: Names, spread: Any,
@@ -35,7 +37,7 @@ def summarise(
     told = (
         *_of_inputs(sums, columns, inputs, spreads, unused, study.name),
         *_of_rows(sums, study, outputs, asked),
-        *_of_bound(study, columns, inputs, distribution, variance, outputs),
+        *_of_bound(study, columns, inputs, distribution),
     )
     return DataSensitivity(
         name=study.name,
@@ -124,20 +126,18 @@ def _of_rows(sums: Sums, study: Study, outputs: Names, asked: int) -> list[str]:
     return said
 
 
-def _of_bound(
-    study: Study, columns: Columns, inputs: Names, distribution: str | None, variance: np.ndarray, outputs: Names
-) -> list[str]:
-    if distribution is None:
-        return []
-    said = [
-        "S_tot: total Sobol index, the share of the output's variance that the input takes part in; at most so large for "
-        f"independent {distribution} inputs (Poincaré inequality). A bound above 1 says nothing."
-    ]
-    if (found := columns.correlated(study.rows)) is not None:
-        size, i, j = found
+def _of_bound(study: Study, columns: Columns, inputs: Names, distribution: str | None) -> list[str]:
+    said = []
+    if distribution is not None:
         said.append(
-            f"But inputs are correlated ({inputs[i]} and {inputs[j]}: {size:.2f}): the bound does not hold for them."
+            "S_tot: total Sobol index, the share of the output's variance that the input takes part in; at most so "
+            f"large for independent {distribution} inputs (Poincaré inequality). A bound above 1 says nothing."
         )
+    found = columns.correlated(study.rows)
+    if found is not None and (distribution is not None or found[0] > CLOSE):
+        size, i, j = found
+        what = "the bound does not hold" if distribution is not None else "in these data they hardly move alone, as a derivative has it"
+        said.append(f"Inputs are correlated ({inputs[i]} and {inputs[j]}: {size:.2f}): {what}.")
     return said
 
 

@@ -17,8 +17,8 @@ SHOWN = 10  # inputs in a printed table
 SPOKEN = 3  # outputs that get a table
 LEGEND = (
     "mean |∂|: how far one unit of the input moves the output, on average; mean ∂²: the same squared (DGSM), with its "
-    "confidence interval; importance: spread of the input × root of mean ∂², in units of the output; place: in the middle "
-    "of the resamples."
+    "confidence interval; importance: spread of the input × root of mean ∂², in units of the output; place: the places "
+    "that it takes in the resamples."
 )
 ALWAYS, MOSTLY = 0.9999, 0.5  # |mean J| / mean |J| from which on a direction is called so
 
@@ -105,7 +105,7 @@ class DataSensitivity:
     def table(self, output: int | str = 0, k: int = SHOWN) -> str:
         """The k most important inputs of one output."""
         i = position(self.outputs, output, "output")
-        heads = ["input", "direction", "mean |∂|", "mean ∂²", f"{self.level:.0%} interval", "importance"]
+        heads = ["input", "direction", "mean |∂|", "mean ∂²", f"{percent(self.level)} interval", "importance"]
         heads += ["S_tot at most"] if self.sobol_bound is not None else []
         heads += ["place"]
         rows = []

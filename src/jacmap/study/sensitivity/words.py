@@ -14,8 +14,8 @@ LONGEST = 32  # characters of a name in a table
 
 
 def number(value: float) -> str:
-    """Four figures."""
-    return f"{value:.4g}"
+    """Four figures; no minus before a zero."""
+    return f"{value + 0.0:.4g}"
 
 
 def percent(share: float) -> str:
