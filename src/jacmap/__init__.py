@@ -22,11 +22,12 @@ from ._second import gauss_newton, hessian, hvp, laplacian, taylor
 from .engine.graph.pattern import Pattern
 from .engine.graph.structure import Structure
 from .engine.plan.plan import Plan
-from .study import Geometry, Symbolic, geometry, symbolic
+from .study import DataSensitivity, Geometry, PointSensitivity, Symbolic, geometry, sensitivity, symbolic
 
 __all__ = [
     "ArgumentError",
     "ConvergenceError",
+    "DataSensitivity",
     "Estimate",
     "Geometry",
     "IllConditionedWarning",
@@ -37,6 +38,7 @@ __all__ = [
     "Pattern",
     "Plan",
     "PlanFileError",
+    "PointSensitivity",
     "SingularError",
     "SlogDet",
     "Structure",
@@ -54,6 +56,7 @@ __all__ = [
     "linearize",
     "load_plan",
     "plan",
+    "sensitivity",
     "slogdet",
     "symbolic",
     "taylor",
@@ -62,8 +65,14 @@ __all__ = [
     "vjp",
 ]
 
+_LAZY = ("plot", "report")  # they need an extra: loaded when first used
+
 
 def __getattr__(name: str) -> ModuleType:
-    if name == "plot":  # needs matplotlib: loaded when first used
-        return import_module(".plot", __name__)
+    if name in _LAZY:
+        return import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LAZY])

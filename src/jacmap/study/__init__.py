@@ -1,6 +1,18 @@
-"""What a Jacobian means."""
+"""What a Jacobian means: its geometry, its formulas, which inputs move which outputs."""
 
 from .geometry import Geometry, Kind, Kink, Trust, geometry
+from .sensitivity import DataSensitivity, PointSensitivity, sensitivity
 from .symbolic import Symbolic, symbolic
 
-__all__ = ["Geometry", "Kind", "Kink", "Symbolic", "Trust", "geometry", "symbolic"]
+__all__ = [
+    "DataSensitivity",
+    "Geometry",
+    "Kind",
+    "Kink",
+    "PointSensitivity",
+    "Symbolic",
+    "Trust",
+    "geometry",
+    "sensitivity",
+    "symbolic",
+]
