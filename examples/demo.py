@@ -1,4 +1,4 @@
-"""`make demo`: four real functions explained, then jacmap measured against jax.jacfwd and jax.jacrev."""
+"""`make demo`: four real functions explained, measured against jax.jacfwd and jax.jacrev, and a report on each."""
 
 import gc
 import os
@@ -22,6 +22,8 @@ from jacmap._cli import app, point, target
 ROUNDS = 41
 SAMPLE_SECONDS = 0.01  # calls shorter than this are timed several at a time
 COLUMNS = 200  # columns (and rows) timed where the whole dense matrix is out of reach
+
+OUT = Path("examples/out")
 
 console = Console(highlight=False)
 
@@ -67,7 +69,7 @@ class Measured:
 
 def main() -> None:
     os.chdir(Path(__file__).parents[1])
-    console.print("Four functions, explained and then measured. This takes about half a minute.")
+    console.print("Four functions, explained, measured and reported on. This takes about a minute.")
     for number, case in enumerate(CASES, 1):
         explain(case, f"{number} of {len(CASES)}: {case.name}")
     console.print()
@@ -79,6 +81,17 @@ def main() -> None:
             progress.update(task, description=f"measuring the {case.name}")
             results[case.name] = measure(case, lambda: progress.advance(task))
     print_table(results)
+    console.rule("[bold]a report on each, to open in a browser")
+    OUT.mkdir(exist_ok=True)
+    for case in CASES:
+        report(case)
+
+
+def report(case: Case) -> None:
+    """Write the page that the command `jacmap report` makes of the case, and name the file."""
+    path = OUT / f"{Path(case.file).stem}.html"
+    if app(["report", *case.words[1:], "-o", str(path)], standalone_mode=False):
+        sys.exit(1)
 
 
 def explain(case: Case, title: str) -> None:

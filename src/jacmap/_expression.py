@@ -82,12 +82,12 @@ def parse(text: str) -> Expression:
         raise ArgumentError(f'"{_shortened(text)}" has no variable to take a derivative by (pi and e are numbers)')
     variables = _in_order(list(names))
 
-    def function(x: jax.Array) -> jax.Array:
+    def f(x: jax.Array) -> jax.Array:
         x = jnp.asarray(x)  # NumPy's numbers warn where JAX's do not
         values = {name: x[position] for position, name in enumerate(variables)}
         return jnp.stack([jnp.asarray(_at(term, values), dtype=x.dtype) for term in terms])
 
-    return Expression(function, variables, components)
+    return Expression(f, variables, components)
 
 
 def _syntax_tree(text: str) -> ast.expr:

@@ -1,7 +1,7 @@
 """What the entries of a point and of a value are called: x[3, 4] for an array, params['w'][0] for a pytree."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from math import prod
 from typing import Any
@@ -24,6 +24,9 @@ class Labels:
 
     def __len__(self) -> int:
         return self.ends[-1] if self.ends else 0
+
+    def __iter__(self) -> Iterator[str]:
+        return (self[entry] for entry in range(len(self)))
 
     def __getitem__(self, entry: int) -> str:
         if not 0 <= entry < len(self):

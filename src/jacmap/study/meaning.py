@@ -26,7 +26,7 @@ def sentences(matrix: Matrix, inputs: Labels, outputs: Labels) -> list[str]:
             f"{said_of} not finite (NaN or infinite), the first at row {outputs[row]}, column {inputs[column]}: "
             "no further figures."
         ]
-    said = [*_influence(matrix, inputs), *_response(matrix, outputs)]
+    said = effects(matrix, inputs, outputs)
     if (smaller := min(matrix.shape)) > LARGEST_FACTORED:
         return [*said, f"Rank and volume: not worked out, min(m, n) = {smaller} is above {LARGEST_FACTORED}."]
     dense = matrix if isinstance(matrix, np.ndarray) else matrix.toarray()
@@ -35,6 +35,11 @@ def sentences(matrix: Matrix, inputs: Labels, outputs: Labels) -> list[str]:
     if dense.shape[0] == dense.shape[1]:
         said.append(_volume(dense, rank))
     return [*said, _rank(dense.shape, rank, singular)]
+
+
+def effects(matrix: Matrix, inputs: Labels, outputs: Labels) -> list[str]:
+    """Which inputs move most and which outputs are moved most, by the lengths of columns and rows; J must be finite."""
+    return [*_influence(matrix, inputs), *_response(matrix, outputs)]
 
 
 def _not_finite(matrix: Matrix) -> tuple[int, int, int] | None:
