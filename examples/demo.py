@@ -84,14 +84,15 @@ def main() -> None:
     console.rule("[bold]a report on each, to open in a browser")
     OUT.mkdir(exist_ok=True)
     for case in CASES:
-        report(case)
+        report_on(case, OUT)
 
 
-def report(case: Case) -> None:
+def report_on(case: Case, folder: Path) -> Path:
     """Write the page that the command `jacmap report` makes of the case, and name the file."""
-    path = OUT / f"{Path(case.file).stem}.html"
+    path = folder / f"{Path(case.file).stem}.html"
     if app(["report", *case.words[1:], "-o", str(path)], standalone_mode=False):
         sys.exit(1)
+    return path
 
 
 def explain(case: Case, title: str) -> None:

@@ -14,6 +14,8 @@ import pytest
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage")  # fmt: skip
 
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
 
 class Page:
     """One window."""
@@ -62,21 +64,30 @@ class Page:
         path.write_bytes(base64.b64decode(shot["data"]))
 
 
+def missing() -> str:
+    """What to install where there is no browser, which no Python package brings; empty where there is one."""
+    if _found(BROWSERS) is None or _found(("chromedriver",)) is None:
+        return "needs Chromium and its driver (on Debian and Ubuntu: apt install chromium chromium-driver)"
+    return ""
+
+
+def _found(names: tuple[str, ...]) -> str | None:
+    return next(filter(None, map(shutil.which, names)), None)
+
+
 def page_of() -> Iterator[Page]:
-    """A page for a fixture; skips where there is no browser, which no Python package brings."""
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    chromedriver = shutil.which("chromedriver")
-    if browser is None or chromedriver is None:
-        pytest.skip("needs Chromium and its driver (on Debian and Ubuntu: apt install chromium chromium-driver)")
+    """A page for a fixture; skips where there is no browser."""
+    if why := missing():
+        pytest.skip(why)
     import axe_selenium_python
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()
-    options.binary_location = browser
+    options.binary_location = _found(BROWSERS)
     for flag in FLAGS:
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(chromedriver))
+    driver = webdriver.Chrome(options, webdriver.ChromeService(_found(("chromedriver",))))
     axe = Path(axe_selenium_python.__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
     try:
         yield Page(driver, axe.read_text(encoding="utf-8"))
