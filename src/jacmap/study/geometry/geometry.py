@@ -178,7 +178,7 @@ def geometry(
         _plainly(local, image, measure),
         _singular(local, image, nearby),
         from_pattern(J.pattern),
-        measured(matrix, local.eps, nearby),
+        measured(matrix, local.eps, _constant(J), nearby),
     )
     left_out = () if null is not None else (f"a basis of the null space ({n} × {n - rank})",)
     return Geometry(
@@ -220,11 +220,11 @@ def _trust(
 ) -> Trust:
     largest = float(image.singular_values.max(initial=0.0))
     looked_at = local.scale if radius is None else float(radius)
-    return trust(local, push, largest, chosen, tolerance, looked_at, _constant(local.J))
+    return trust(local, push, largest, chosen, tolerance, looked_at, local.J._form.affine)
 
 
 def _constant(J: Jacobian) -> bool:
-    """Is J the same at every point, as the graph of f shows it?"""
+    """Is J the same at every point, as the graph of f shows it? (f itself may have steps.)"""
     return J.plan().chosen.name == "constant"
 
 
@@ -237,8 +237,10 @@ def _plainly(local: Local, image: Sphere, measure: Trust) -> tuple[Kind, ...]:
         found.append(Kind("gradient", length, "J is the gradient: it points where f grows fastest", EVERYWHERE))
     if measure.order == math.inf and measure.radius == math.inf:
         evidence = f"what J leaves out is rounding, at most {measure.remainders.max():.1e}"
-        scope = EVERYWHERE if _constant(local.J) else HERE
-        meaning = "f is its linear model" if scope == EVERYWHERE else f"as far as looked, {measure.looked_at:.3g}"
+        scope = EVERYWHERE if local.J._form.affine else NEARBY
+        meaning = (
+            "f is its linear model" if scope == EVERYWHERE else f"up to distance {measure.looked_at:.3g}, as measured"
+        )
         found.append(Kind("affine", evidence, meaning, scope))
     return tuple(found)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -142,22 +143,36 @@ ASKED: dict[str, Callable[[int, int], bool]] = {
 }
 
 
-def measured(matrix: np.ndarray, eps: float, nearby: Callable[[], list[np.ndarray]]) -> tuple[Kind, ...]:
-    """The kinds of a finite matrix (m, n) that is known to `eps`; `nearby()` gives J at points close by."""
+def measured(
+    matrix: np.ndarray, eps: float, constant: bool, nearby: Callable[[], list[np.ndarray]]
+) -> tuple[Kind, ...]:
+    """The kinds of a finite matrix (m, n) that is known to `eps`.
+
+    `nearby()` gives J at points close by, which are not asked where J is known to be `constant`.
+    """
+
+    def scope(holds: Callable[[np.ndarray], bool]) -> str:
+        if constant:
+            return EVERYWHERE
+        return NEARBY if nearby() and all(holds(other) for other in nearby()) else HERE
+
     m, n = matrix.shape
     tolerance = ROUNDINGS * eps * max(m, n) ** 0.5
     if not matrix.any():
-        around = nearby()
-        kept = bool(around) and not any(other.any() for other in around)
-        return (Kind("zero", "every entry is 0", "nothing moves to first order", NEARBY if kept else HERE),)
+        where = scope(lambda other: not other.any())
+        return (Kind("zero", "every entry is 0", "nothing moves to first order", where),)
     found = []
     for rule in RULES:
-        if ASKED[rule.of](m, n) and (off := rule.measure(matrix)) <= tolerance:
-            others = [other for other in nearby() if other.any()]
-            kept = bool(others) and all(rule.measure(other) <= tolerance for other in others)
-            evidence = f"{rule.shown} = {off:.1e}"
-            found.append(Kind(rule.name, evidence, rule.meaning, NEARBY if kept else HERE, rule.follows_from))
+        if ASKED[rule.of](m, n) and _holds(rule, tolerance, matrix):
+            where = scope(partial(_holds, rule, tolerance))
+            found.append(
+                Kind(rule.name, f"{rule.shown} = {rule.measure(matrix):.1e}", rule.meaning, where, rule.follows_from)
+            )
     return tuple(found)
+
+
+def _holds(rule: Rule, tolerance: float, matrix: np.ndarray) -> bool:
+    return bool(matrix.any()) and rule.measure(matrix) <= tolerance
 
 
 def from_pattern(pattern: Any) -> tuple[Kind, ...]:
