@@ -183,7 +183,7 @@ def test_what_a_reader_is_told_of_the_complex_square() -> None:
     ):
         assert words in said.replace("\n    ", " ")
     assert "orientation is flipped" in str(geometry_of("flip"))
-    assert "Areas collapse: det J = 0" in str(geometry_of("fold"))
+    assert "Areas collapse: det J is 0" in str(geometry_of("fold"))
 
 
 def test_pictures_are_those_of_the_plot_package(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ LARGEST_DETERMINANT = 4  # n up to which det J is worked out as a formula
 LARGEST_SIMPLIFIED = 200  # operations in a determinant that is simplified
 LARGEST_EXACT = 4096  # bits of a power of numbers that is worked out exactly
 HIGHEST_SIMPLIFIED = 32  # whole powers beyond this might be multiplied out
+ROUNDINGS = 1e4  # of eps: a difference that is nothing else
 SHOWN = 36  # entries that `print` lists
 LONGEST_FORMULA, LONGEST_LINE = 50, 88  # characters of a formula in a table, and alone
 
@@ -289,7 +290,9 @@ def _lines(told: Symbolic) -> list[str]:
         pairs = zip(formula + 0.0, ours + 0.0, strict=True)  # no -0
         numbers = [("its number", "jacmap"), *((f"{a:.8g}", f"{b:.8g}") for a, b in pairs)]
         lines += _columns([(*row, *pair) for row, pair in zip(rows, numbers, strict=False)])
-        lines.append(f"largest difference {told.difference():.1e}")
+        difference, eps = told.difference(), float(jnp.finfo(told.J.args[0].dtype).eps)
+        agreed = difference < ROUNDINGS * eps
+        lines.append("both agree to rounding" if agreed else f"they differ, by up to {difference:.1e}")
     if m * n > SHOWN:
         lines.append(f"... {m * n - SHOWN} more entries")
     if told.determinant is not None:

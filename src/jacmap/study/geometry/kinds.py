@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -19,7 +20,8 @@ HERE, NEARBY, EVERYWHERE = "here", "nearby", "everywhere"
 class Kind:
     """A property that J has, with its evidence.
 
-    `evidence` is a measured figure in words; `meaning` says what follows for f. `scope` is "everywhere" where the graph
+    `evidence` says what was measured and below which bound it stays, `value` is the figure itself (NaN where there is
+    none, as for what a pattern shows); `meaning` says what follows for f. `scope` is "everywhere" where the graph
     of f shows it, "nearby" where it was also measured at random points close by, "here" where it holds at the point but
     not (or not measurably) there. `follows_from`: other kinds found that include this one.
     """
@@ -29,6 +31,7 @@ class Kind:
     meaning: str
     scope: str
     follows_from: tuple[str, ...] = ()
+    value: float = math.nan
 
     def __str__(self) -> str:
         return f"{self.name}: {self.evidence} ({SCOPES[self.scope]})"
@@ -165,9 +168,8 @@ def measured(
     for rule in RULES:
         if ASKED[rule.of](m, n) and _holds(rule, tolerance, matrix):
             where = scope(partial(_holds, rule, tolerance))
-            found.append(
-                Kind(rule.name, f"{rule.shown} = {rule.measure(matrix):.1e}", rule.meaning, where, rule.follows_from)
-            )
+            evidence = f"{rule.shown} below {tolerance:.0e}"
+            found.append(Kind(rule.name, evidence, rule.meaning, where, rule.follows_from, rule.measure(matrix)))
     return tuple(found)
 
 
@@ -196,6 +198,6 @@ def together(*groups: Iterable[Kind]) -> tuple[Kind, ...]:
     found = {kind.name: kind for group in reversed(groups) for kind in group}
     order = dict.fromkeys(kind.name for group in groups for kind in group)
     return tuple(
-        Kind(k.name, k.evidence, k.meaning, k.scope, tuple(name for name in k.follows_from if name in found))
-        for k in (found[name] for name in order)
+        replace(kind, follows_from=tuple(name for name in kind.follows_from if name in found))
+        for kind in (found[name] for name in order)
     )
