@@ -18,9 +18,10 @@ from .._expression import parse
 from .._jacobian import Jacobian, linearize
 
 LARGEST_DETERMINANT = 4  # n up to which det J is worked out as a formula
-LARGEST_SIMPLIFIED = 400  # operations in a formula that is simplified
+LARGEST_SIMPLIFIED = 200  # operations in a determinant that is simplified
 LARGEST_EXACT = 4096  # bits of a power of numbers that is worked out exactly
 HIGHEST_SIMPLIFIED = 32  # whole powers beyond this might be multiplied out
+ROUNDINGS = 1e4  # of eps: a difference that is nothing else
 SHOWN = 36  # entries that `print` lists
 LONGEST_FORMULA, LONGEST_LINE = 50, 88  # characters of a formula in a table, and alone
 
@@ -49,12 +50,15 @@ class Symbolic:
     def determinant(self) -> Any:
         """det J as a formula, simplified where it is short enough; None where J is not square or n > 4."""
         m, n = self.shape
-        return _simplified(self.matrix.det(method="laplace")) if m == n <= LARGEST_DETERMINANT else None
+        return _simplified(_determinant(self.matrix)) if m == n <= LARGEST_DETERMINANT else None
 
     def numbers(self, at: Any = None) -> np.ndarray:
         """The formulas' values (m, n) in double precision, at a point (n,) or at the one given before."""
         point = self._point(at)
-        evaluate = _sympy().lambdify(self.variables, self.matrix, [_numeric(), "scipy", "numpy"], dummify=True)
+        sympy = _sympy()
+        neutral = {variable: sympy.Dummy() for variable in self.variables}  # a variable may be called "array"
+        formulas = self.matrix.xreplace(neutral)
+        evaluate = sympy.lambdify(list(neutral.values()), formulas, [_numeric(), "scipy", "numpy"])
         with np.errstate(all="ignore"):
             return np.asarray(evaluate(*point), float).reshape(self.shape)
 
@@ -120,7 +124,7 @@ def symbolic(text: str, at: Any = None) -> Symbolic:
     variables = tuple(sympy.Symbol(name, real=True) for name in expression.variables)
     named = dict(zip(expression.variables, variables, strict=True))
     value = sympy.Matrix([_formula(node, named) for node in expression.components])
-    matrix = value.jacobian(variables).applyfunc(_simplified)
+    matrix = value.jacobian(variables)
     point = None if at is None else _checked(at, list(expression.variables))
     return Symbolic(text, variables, value, matrix, point, None if point is None else _linearized(text, point))
 
@@ -191,6 +195,14 @@ def _power(base: Any, exponent: Any) -> Any:
     return base**exponent
 
 
+def _determinant(matrix: Any) -> Any:
+    """Expanded along the first row, with nothing multiplied out (as SymPy's own methods do)."""
+    n = matrix.rows
+    if n == 1:
+        return matrix[0]
+    return sum((-1) ** j * matrix[0, j] * _determinant(matrix.minor_submatrix(0, j)) for j in range(n))
+
+
 def _simplified(formula: Any) -> Any:
     """The formula simplified, or as it is where that might take long."""
     sympy = _sympy()
@@ -205,9 +217,10 @@ def _own() -> SimpleNamespace:
     """Functions that SymPy does not have, or whose derivative it does not give as JAX does."""
     sympy = _sympy()
 
-    def function(name: str, derivative: Callable[[Any], Any]) -> Any:
+    def function(name: str, derivative: Callable[[Any], Any], shown: str = "") -> Any:
         return type(name, (sympy.Function,), {
             "nargs": 1,
+            "_sympystr": lambda self, printer: f"{shown or name}({printer._print(self.args[0])})",
             "is_real": True,  # of real arguments, which these all have
             "fdiff": lambda self, argindex=1: derivative(self.args[0]),
         })  # fmt: skip
@@ -217,7 +230,8 @@ def _own() -> SimpleNamespace:
         floor=function("floor", lambda x: sympy.Integer(0)),
         ceil=function("ceil", lambda x: sympy.Integer(0)),
         step=function("step", lambda x: sympy.Integer(0)),
-        abs=function("abs", lambda x: own.sign(x)),
+        abs=function("abs", lambda x: own.abs_slope(x)),
+        abs_slope=function("abs_slope", lambda x: sympy.Integer(0), shown="sign"),
         relu=function("relu", lambda x: own.step(x)),
         sigmoid=function("sigmoid", lambda x: own.sigmoid(x) * (1 - own.sigmoid(x))),
         softplus=function("softplus", lambda x: own.sigmoid(x)),
@@ -227,12 +241,13 @@ def _own() -> SimpleNamespace:
 
 
 def _numeric() -> dict[str, Callable[..., Any]]:
-    """How the functions of `_own` are computed; `step` and Heaviside take JAX's values at 0."""
+    """How the functions of `_own` are computed; `step`, `abs_slope` and Heaviside take JAX's values at 0."""
     return {
         "sign": np.sign,
         "floor": np.floor,
         "ceil": np.ceil,
         "step": lambda x: np.heaviside(x, 0.0),
+        "abs_slope": lambda x: np.where(x < 0, -1.0, 1.0),
         "abs": np.abs,
         "relu": lambda x: np.maximum(x, 0.0),
         "sigmoid": lambda x: np.exp(-np.logaddexp(0.0, -x)),
@@ -262,7 +277,7 @@ def _functions() -> dict[str, Callable[..., Any]]:
 def _lines(told: Symbolic) -> list[str]:
     m, n = told.shape
     names = ", ".join(str(variable) for variable in told.variables)
-    lines = [f"f({names}) = ({told.text})" if m > 1 else f"f({names}) = {told.text}"]
+    lines = [_short(f"f({names}) = ({told.text})" if m > 1 else f"f({names}) = {told.text}", LONGEST_LINE)]
     lines.append(f"Jacobian, {m}×{n} (outputs × inputs), as formulas" + ("" if told.at is None else " and at a point"))
     rows = [("", "formula")]
     rows += [(f"∂f[{i}]/∂{told.variables[j]}", _short(told.matrix[i, j])) for i in range(m) for j in range(n)][:SHOWN]
@@ -275,7 +290,9 @@ def _lines(told: Symbolic) -> list[str]:
         pairs = zip(formula + 0.0, ours + 0.0, strict=True)  # no -0
         numbers = [("its number", "jacmap"), *((f"{a:.8g}", f"{b:.8g}") for a, b in pairs)]
         lines += _columns([(*row, *pair) for row, pair in zip(rows, numbers, strict=False)])
-        lines.append(f"largest difference {told.difference():.1e}")
+        difference, eps = told.difference(), float(jnp.finfo(told.J.args[0].dtype).eps)
+        agreed = difference < ROUNDINGS * eps
+        lines.append("both agree to rounding" if agreed else f"they differ, by up to {difference:.1e}")
     if m * n > SHOWN:
         lines.append(f"... {m * n - SHOWN} more entries")
     if told.determinant is not None:

@@ -178,7 +178,7 @@ def geometry(
         _plainly(local, image, measure),
         _singular(local, image, nearby),
         from_pattern(J.pattern),
-        measured(matrix, local.eps, nearby),
+        measured(matrix, local.eps, _constant(J), nearby),
     )
     left_out = () if null is not None else (f"a basis of the null space ({n} × {n - rank})",)
     return Geometry(
@@ -220,11 +220,11 @@ def _trust(
 ) -> Trust:
     largest = float(image.singular_values.max(initial=0.0))
     looked_at = local.scale if radius is None else float(radius)
-    return trust(local, push, largest, chosen, tolerance, looked_at, _constant(local.J))
+    return trust(local, push, largest, chosen, tolerance, looked_at, local.J._form.affine)
 
 
 def _constant(J: Jacobian) -> bool:
-    """Is J the same at every point, as the graph of f shows it?"""
+    """Is J the same at every point, as the graph of f shows it? (f itself may have steps.)"""
     return J.plan().chosen.name == "constant"
 
 
@@ -233,13 +233,14 @@ def _plainly(local: Local, image: Sphere, measure: Trust) -> tuple[Kind, ...]:
     found = []
     m, n = local.m, local.n
     if m == 1 < n:
-        length = f"one output; length {image.singular_values.max(initial=0.0):.4g}"
-        found.append(Kind("gradient", length, "J is the gradient: it points where f grows fastest", EVERYWHERE))
+        length = float(image.singular_values.max(initial=0.0))
+        meaning = "J is the gradient: it points where f grows fastest"
+        found.append(Kind("gradient", f"one output; length {length:.4g}", meaning, EVERYWHERE, value=length))
     if measure.order == math.inf and measure.radius == math.inf:
-        evidence = f"what J leaves out is rounding, at most {measure.remainders.max():.1e}"
-        scope = EVERYWHERE if _constant(local.J) else HERE
-        meaning = "f is its linear model" if scope == EVERYWHERE else f"as far as looked, {measure.looked_at:.3g}"
-        found.append(Kind("affine", evidence, meaning, scope))
+        known = local.J._form.affine
+        meaning = "f is its linear model" if known else f"up to distance {measure.looked_at:.3g}, as measured"
+        evidence, value = "what J leaves out is rounding", float(measure.remainders.max())
+        found.append(Kind("affine", evidence, meaning, EVERYWHERE if known else NEARBY, value=value))
     return tuple(found)
 
 
@@ -247,11 +248,16 @@ def _singular(local: Local, image: Sphere, nearby: Callable[[], list[np.ndarray]
     m, n = local.m, local.n
     if m != n or image.rank == n or not image.singular_values[0]:
         return ()
-    evidence = f"smallest singular value {image.singular_values[-1]:.1e}, largest {image.singular_values[0]:.3g}"
-    around = [sphere(matrix, local.eps).rank for matrix in nearby()]
-    if around and all(rank != n for rank in around):
-        return (Kind("singular", evidence, "the outputs depend on each other: f reaches a thinner set only", NEARBY),)
-    return (Kind("singular", evidence, "volumes collapse: a fold, or worse", HERE),)
+    s = image.singular_values
+    evidence = f"smallest singular value below {local.eps * n * s[0]:.0e}, largest {s[0]:.3g}"
+    if local.J.rank_bound < n or _constant(local.J):
+        scope = EVERYWHERE
+    else:
+        around = [sphere(matrix, local.eps).rank for matrix in nearby()]
+        scope = NEARBY if around and all(rank != n for rank in around) else HERE
+    here = "volumes collapse: a fold, or worse"
+    meaning = here if scope == HERE else "the outputs depend on each other: f reaches a thinner set only"
+    return (Kind("singular", evidence, meaning, scope, value=float(s[-1])),)
 
 
 def _of_large(

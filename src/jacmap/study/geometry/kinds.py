@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,8 @@ HERE, NEARBY, EVERYWHERE = "here", "nearby", "everywhere"
 class Kind:
     """A property that J has, with its evidence.
 
-    `evidence` is a measured figure in words; `meaning` says what follows for f. `scope` is "everywhere" where the graph
+    `evidence` says what was measured and below which bound it stays, `value` is the figure itself (NaN where there is
+    none, as for what a pattern shows); `meaning` says what follows for f. `scope` is "everywhere" where the graph
     of f shows it, "nearby" where it was also measured at random points close by, "here" where it holds at the point but
     not (or not measurably) there. `follows_from`: other kinds found that include this one.
     """
@@ -28,6 +31,7 @@ class Kind:
     meaning: str
     scope: str
     follows_from: tuple[str, ...] = ()
+    value: float = math.nan
 
     def __str__(self) -> str:
         return f"{self.name}: {self.evidence} ({SCOPES[self.scope]})"
@@ -142,22 +146,35 @@ ASKED: dict[str, Callable[[int, int], bool]] = {
 }
 
 
-def measured(matrix: np.ndarray, eps: float, nearby: Callable[[], list[np.ndarray]]) -> tuple[Kind, ...]:
-    """The kinds of a finite matrix (m, n) that is known to `eps`; `nearby()` gives J at points close by."""
+def measured(
+    matrix: np.ndarray, eps: float, constant: bool, nearby: Callable[[], list[np.ndarray]]
+) -> tuple[Kind, ...]:
+    """The kinds of a finite matrix (m, n) that is known to `eps`.
+
+    `nearby()` gives J at points close by, which are not asked where J is known to be `constant`.
+    """
+
+    def scope(holds: Callable[[np.ndarray], bool]) -> str:
+        if constant:
+            return EVERYWHERE
+        return NEARBY if nearby() and all(holds(other) for other in nearby()) else HERE
+
     m, n = matrix.shape
     tolerance = ROUNDINGS * eps * max(m, n) ** 0.5
     if not matrix.any():
-        around = nearby()
-        kept = bool(around) and not any(other.any() for other in around)
-        return (Kind("zero", "every entry is 0", "nothing moves to first order", NEARBY if kept else HERE),)
+        where = scope(lambda other: not other.any())
+        return (Kind("zero", "every entry is 0", "nothing moves to first order", where),)
     found = []
     for rule in RULES:
-        if ASKED[rule.of](m, n) and (off := rule.measure(matrix)) <= tolerance:
-            others = [other for other in nearby() if other.any()]
-            kept = bool(others) and all(rule.measure(other) <= tolerance for other in others)
-            evidence = f"{rule.shown} = {off:.1e}"
-            found.append(Kind(rule.name, evidence, rule.meaning, NEARBY if kept else HERE, rule.follows_from))
+        if ASKED[rule.of](m, n) and _holds(rule, tolerance, matrix):
+            where = scope(partial(_holds, rule, tolerance))
+            evidence = f"{rule.shown} below {tolerance:.0e}"
+            found.append(Kind(rule.name, evidence, rule.meaning, where, rule.follows_from, rule.measure(matrix)))
     return tuple(found)
+
+
+def _holds(rule: Rule, tolerance: float, matrix: np.ndarray) -> bool:
+    return bool(matrix.any()) and rule.measure(matrix) <= tolerance
 
 
 def from_pattern(pattern: Any) -> tuple[Kind, ...]:
@@ -181,6 +198,6 @@ def together(*groups: Iterable[Kind]) -> tuple[Kind, ...]:
     found = {kind.name: kind for group in reversed(groups) for kind in group}
     order = dict.fromkeys(kind.name for group in groups for kind in group)
     return tuple(
-        Kind(k.name, k.evidence, k.meaning, k.scope, tuple(name for name in k.follows_from if name in found))
-        for k in (found[name] for name in order)
+        replace(kind, follows_from=tuple(name for name in kind.follows_from if name in found))
+        for kind in (found[name] for name in order)
     )

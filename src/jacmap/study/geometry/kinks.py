@@ -181,4 +181,4 @@ def _taking_part(difference: np.ndarray) -> tuple[int, ...]:
 
 def _most_different(before: np.ndarray, behind: np.ndarray) -> tuple[float, float]:
     output = int(np.abs(behind - before).argmax())
-    return float(before[output]), float(behind[output])
+    return float(before[output]) + 0.0, float(behind[output]) + 0.0  # no -0

@@ -78,7 +78,8 @@ def sphere(matrix: np.ndarray, eps: float) -> Sphere:
     left, right = u[:, :r], vh[:r].T
     square = m == n
     log_volume = float(np.log(s).sum()) if s.size and s[-1] > 0 else -math.inf
-    det = float(np.linalg.det(matrix)) if square else None
+    with np.errstate(over="ignore", under="ignore"):
+        det, volume = float(np.linalg.det(matrix)) if square else None, float(np.prod(s))
     return Sphere(
         singular_values=s,
         left=left,
@@ -88,7 +89,7 @@ def sphere(matrix: np.ndarray, eps: float) -> Sphere:
         rotation=left @ right.T if square else None,
         stretch=(right * s) @ right.T if square else None,
         shear=_shear(matrix) if rank == n else None,
-        volume=float(np.prod(s)),
+        volume=volume,
         log_volume=log_volume,
         det=det,
         orientation=(int(np.linalg.slogdet(matrix)[0]) if rank == n else 0) if square else None,

@@ -65,8 +65,10 @@ def _axes(geometry: Geometry) -> list[str]:
         way = "input" if m == 1 else "output"
         vector = geometry.right[:, 0] if m == 1 else geometry.left[:, 0]
         return [f"A step of length 1 {what} by {s[0]:.4g}, along the {way} direction {_vector(vector)}."]
+    alike = geometry.rank == n and geometry.condition < 1 + 1e-9
     shape = SHAPES.get(geometry.rank or 0, "an ellipsoid" if (geometry.rank or 4) > 1 else "a point")
     sphere = "circle" if n == 2 else "sphere"
+    shape = f"a {sphere}" if alike else shape
     said = [f"A small {sphere} of inputs becomes {shape}; its half axes, in units of the {sphere}'s radius:"]
     for k in range(min(SHOWN, s.size)):
         stretch = s[k] if geometry.rank is None or k < geometry.rank else 0.0
@@ -74,7 +76,7 @@ def _axes(geometry: Geometry) -> list[str]:
         said.append(f"  {stretch:.4g}× along {axis}, from the input {source}")
     if s.size > SHOWN:
         said.append(f"  ... {s.size - SHOWN} more, down to {s[-1]:.4g}×")
-    if geometry.rank == n and geometry.condition < 1 + 1e-9:
+    if alike:
         said.append("Every direction is stretched alike.")
     elif geometry.rank == n:
         said.append(
@@ -90,8 +92,7 @@ def _volume(geometry: Geometry) -> list[str]:
     small = min(m, n)
     volumes = VOLUMES.get(small, f"{small}-dimensional volumes")
     if geometry.rank < small:
-        number = f"det J = {geometry.det:.3g}" if geometry.det is not None else "volume factor 0"
-        return [f"{volumes} collapse: {number}, zero to working precision."]
+        return [f"{volumes} collapse: {'det J' if m == n else 'the volume factor'} is 0 to working precision."]
     log = geometry.image.log_volume
     if abs(log) < 1e-9:
         growth = "are kept"
@@ -159,7 +160,7 @@ def _lost(geometry: Geometry) -> list[str]:
         if geometry.invertibility and geometry.trust and geometry.trust.order < 1.5:
             verdict = "J can be inverted, but it is not the slope on all sides: whether f can be undone is not known"
         s = geometry.singular_values
-        said.append(f"{verdict}: singular values from {s[-1]:.3g} to {s[0]:.3g}.")
+        said.append(f"{verdict}: singular values from {s[-1] if rank == n else 0:.3g} to {s[0]:.3g}.")
     return said
 
 
@@ -196,9 +197,10 @@ def _trust(trust: Trust) -> list[str]:
     else:
         said.append(f"No kink was met up to distance {trust.looked_at:.4g} (a search along lines, not a proof).")
     given = _count(len(trust.labels), "direction")
-    said.append(f"Measured along {given} both ways, up to {trust.looked_at:.4g}; f rounds at {trust.noise:.1e} here.")
+    noise = f"f's rounding is about 1e{round(math.log10(trust.noise))}" if trust.noise else "f shows no rounding"
+    said.append(f"Measured along {given} both ways, up to {trust.looked_at:.4g}; {noise} here.")
     if trust.floor > 0:
-        said.append(f"Rounding hides whether steps below {trust.floor:.2g} keep the tolerance.")
+        said.append(f"Rounding hides whether steps below {trust.floor:.1g} keep the tolerance.")
     return said
 
 
@@ -207,7 +209,7 @@ def _order(order: float) -> str:
         return "The order of the remainder cannot be told: too few errors stand clear of rounding."
     if math.isinf(order):
         return "What J leaves out is rounding alone, close to the point: f is affine there."
-    exponent = f"The error shrinks as distance^{order:.2f}"
+    exponent = f"The error shrinks as distance^{abs(order):.1f}"
     if order < 0.3:
         return f"{exponent}: it does not vanish, f jumps here."
     if order < 1.5:
