@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from jacmap._labels import Labels
 from jacmap._cli.meaning import sentences
+from jacmap._labels import Labels
 
 
 def said(matrix: np.ndarray | scipy.sparse.csr_array) -> str:

@@ -14,7 +14,8 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ..._errors import ArgumentError
+from ..._arguments import translated
+from ..._errors import ArgumentError, JacmapError
 from ..._jacobian import Jacobian, linearize
 from ..._questions import jacobian
 from .argument import unread
@@ -62,10 +63,11 @@ class Study:
     def _output(self, f: Callable[..., Any]) -> Layout:
         row = self.rows.layout
         try:
-            output = Layout(jax.eval_shape(f, row.tree))
+            with translated(f):
+                output = Layout(jax.eval_shape(f, row.tree))
+        except JacmapError:
+            raise
         except (TypeError, ValueError, IndexError) as error:
-            if isinstance(error, ArgumentError):
-                raise
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise ArgumentError(
                 f"data: {self.name} cannot be called with a row of shape {row.shape}: {reason}; expected rows laid out "

@@ -136,7 +136,8 @@ def _of_bound(study: Study, columns: Columns, inputs: Names, distribution: str |
     found = columns.correlated(study.rows)
     if found is not None and (distribution is not None or found[0] > CLOSE):
         size, i, j = found
-        what = "the bound does not hold" if distribution is not None else "in these data they hardly move alone, as a derivative has it"
+        alone = "in these data they hardly move alone, as a derivative has it"
+        what = "the bound does not hold" if distribution is not None else alone
         said.append(f"Inputs are correlated ({inputs[i]} and {inputs[j]}: {size:.2f}): {what}.")
     return said
 
