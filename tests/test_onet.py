@@ -44,7 +44,7 @@ def by_hand(image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def image() -> jax.Array:
-    return jnp.asarray(onet.point(), jnp.float32)
+    return onet.point()
 
 
 def test_the_file_holds_the_network() -> None:

@@ -94,12 +94,23 @@ def test_resamples_are_those_of_a_plain_bootstrap() -> None:
     resamples = Resamples(2000, (1, 1), rows, seed=0)
     for start in range(0, rows, 64):
         part = square[start : start + 64]
-        resamples.add(resamples.weights(len(part)), part, part[:, :, 0])
+        resamples.add(resamples.weights(len(part)), part, part[:, :, 0], part[:, :, 0] + 5)
     np.testing.assert_array_equal(resamples.total, rows)
     error = square.std() / np.sqrt(rows)
     assert abs(resamples.mean_square.std() / error - 1) < 0.06
     assert abs(resamples.mean_square.mean() - square.mean()) < 4 * error / np.sqrt(2000)
     np.testing.assert_allclose(resamples.variance.mean(), square.var(ddof=1), rtol=0.05)
+    np.testing.assert_allclose(resamples.deviation, np.sqrt(resamples.variance), rtol=1e-9)
+
+
+def test_a_spread_from_the_rows_is_resampled_with_them() -> None:
+    """Of a linear function only the spread is uncertain; where it is given, nothing is."""
+    data = normal(60, 2)
+    free = jm.sensitivity(lambda x: x.sum(), data=data).ranking
+    given = jm.sensitivity(lambda x: x.sum(), data=data, spread=[1.0, 1.1]).ranking
+    assert free.stability is not None and given.stability is not None
+    assert 0.5 < free.stability[0, 0] < 1
+    assert given.stability[0, 0] == 1 and given.names() == ["x[1]", "x[0]"]
 
 
 # -- Ishigami: closed forms, intervals, SALib ----------------------------------------------------------------------
