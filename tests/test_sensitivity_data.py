@@ -234,6 +234,7 @@ def test_a_table_with_named_columns() -> None:
             return normal(10, 2)
 
     assert jm.sensitivity(lambda x: x.prod(), data=Table()).names[1] == ["height", "weight"]
+    assert jm.sensitivity(lambda x: x.prod(), jnp.ones(2), data=Table()).names[1] == ["height", "weight"]
 
 
 def test_a_file_mapped_into_memory(tmp_path: Path) -> None:
@@ -286,7 +287,7 @@ def test_correlated_inputs_have_no_bound() -> None:
 
 
 def test_memory_bounds_the_resamples() -> None:
-    found = jm.sensitivity(lambda x: x[:50] * x[50:], data=normal(40, 100), memory="2MB")
+    found = jm.sensitivity(lambda x: x[:50] * x[50:], data=normal(40, 100), memory="10MB")
     assert found.ranking.resamples == 25
     assert "The memory holds 25 of the 200 resamples" in str(found)
     with pytest.raises(jm.ArgumentError, match="memory: 50×100 sensitivities take 0 MB"):

@@ -241,6 +241,36 @@ def test_bad_arguments(options: dict, said: str) -> None:
         jm.sensitivity(gas, POINT, **options)
 
 
+def test_no_study_of_traced_values() -> None:
+    with pytest.raises(jm.ArgumentError, match="outside jit"):
+        jax.jit(lambda x: jm.sensitivity(gas, x))(POINT)
+
+
+def test_a_picture_of_an_image_and_bars_of_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Handed to jm.plot: a signed map in the image's shape; values, names and intervals of the strongest features."""
+    calls = []
+
+    class Plot:
+        @staticmethod
+        def sensitivity_map(values: np.ndarray, ax: object) -> object:
+            calls.append(values.shape)
+            return ax
+
+        @staticmethod
+        def bars(
+            values: np.ndarray, names: list[str], intervals: np.ndarray | None = None, ax: object = None
+        ) -> object:
+            calls.append((values.shape, names[0], None if intervals is None else intervals.shape))
+            return ax
+
+    monkeypatch.setitem(vars(jm), "plot", Plot)
+    image = jm.sensitivity(lambda x: (x**2).sum(), jnp.ones((4, 5)))
+    features = jm.sensitivity(gas, POINT, inputs=NAMES)
+    data = jm.sensitivity(gas, data=np.random.default_rng(0).normal(size=(9, 4)) + 5, inputs=NAMES)
+    assert [found.plot(ax="here") for found in (image, features, data)] == ["here"] * 3
+    assert calls == [(4, 5), ((4,), "volume", None), ((4,), data.ranking.names()[0], (4, 2))]
+
+
 def test_bad_calls(found: jm.PointSensitivity) -> None:
     with pytest.raises(jm.ArgumentError, match="got neither"):
         jm.sensitivity(gas)  # type: ignore[call-overload]

@@ -30,7 +30,7 @@ BATCH_BYTES = 2**24  # of the Jacobians of one batch, in double precision
 BATCH_ROWS = 512
 COPIES = 8  # arrays as large as the Jacobians of a batch that are alive at once
 SUMS = 12  # arrays as large as one Jacobian that are summed up
-SHARE = 0.5  # of the memory, for the resamples
+SHARE = 0.1  # of the memory, for the resamples: to rank them takes several copies
 PATIENCE = 1.0  # seconds before a progress bar appears
 
 
