@@ -144,4 +144,4 @@ def crop() -> np.ndarray:
 
 def point() -> jax.Array:
     """The face as the network reads it."""
-    return jnp.asarray((crop() - 127.5) / 128)
+    return jnp.asarray((crop() - 127.5) / 128, jnp.float32)  # as the weights

@@ -75,8 +75,11 @@ def sensitivity(
         if data is not None and spread is not None:
             raise ArgumentError("spread: got a spread and data to take it from; leave one of them out")
         jacobian = f if isinstance(f, Jacobian) else linearize(f, x, memory=memory)
-        measured = None if data is None else lambda layout: _spread_of(Rows(data), layout)
-        return at_point(jacobian, spread, inputs, outputs, measured)
+        if data is None:
+            return at_point(jacobian, spread, inputs, outputs)
+        around = Rows(data)
+        named = around.columns if inputs is None else inputs
+        return at_point(jacobian, spread, named, outputs, lambda layout: _spread_of(around, layout))
     if data is None:
         raise ArgumentError("x, data: got neither, expected a point x, or rows of points as data=")
     _check_options(level, resamples, batch)

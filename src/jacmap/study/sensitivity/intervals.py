@@ -25,7 +25,8 @@ class Moments:
         count = old + new
         mean = values.mean(axis=0)
         centred = values - mean
-        second, third = (centred**2).sum(axis=0), (centred**3).sum(axis=0)
+        second = np.einsum("r...,r...->...", centred, centred)
+        third = np.einsum("r...,r...,r...->...", centred, centred, centred)
         step = mean - self.mean
         self.third += (
             third

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+import jax
 import numpy as np
 
 from ..._errors import ArgumentError
@@ -209,13 +210,17 @@ def at_point(
     measured: Callable[[Layout], np.ndarray] | None = None,
 ) -> PointSensitivity:
     """Sensitivities of a Jacobian; `measured` gives the spread from data once the layout of the input is known."""
+    point = argument(jacobian)
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree_util.tree_leaves(point)):
+        raise ArgumentError(
+            "x: got a value that is being traced; study it outside jit, vmap and grad, or use jm.jacobian"
+        )
     m, n = jacobian.shape
     if m * n > LARGEST:
         raise ArgumentError(
             f"f: its Jacobian has {m}×{n} entries, too many to name and rank one by one; choose some outputs, "
             "or ask jm.linearize(f, x) for its rows, products or sparse form"
         )
-    point = argument(jacobian)
     layout, out = Layout(point), Layout(jacobian.value)
     if out.dtype.kind == "c" or layout.dtype.kind == "c":
         raise ArgumentError("f: got complex numbers, expected real ones; study real and imaginary parts one by one")

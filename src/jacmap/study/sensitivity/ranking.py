@@ -28,8 +28,7 @@ class Resamples:
         self.left = np.full(self.count, rows)
         self.total = np.zeros(self.count)
         self.square = np.zeros((self.count, *shape))
-        self.value, self.value_square = np.zeros((2, self.count, shape[0]))
-        self.shift: np.ndarray | None = None  # near the mean of the values: their squares cancel less
+        self.value, self.point = Spread(self.count, shape[0]), Spread(self.count, shape[1])
 
     def weights(self, rows: int) -> np.ndarray:
         """How often each resample takes each of the next rows, (resamples, rows)."""
@@ -38,16 +37,14 @@ class Resamples:
         self.rows_left -= rows
         return self.generator.multinomial(here, np.full(rows, 1 / rows)).astype(np.float64)
 
-    def add(self, weights: np.ndarray, square: np.ndarray, values: np.ndarray) -> None:
-        """Take in J² (rows, m, n) and f (rows, m)."""
+    def add(self, weights: np.ndarray, square: np.ndarray, values: np.ndarray, points: np.ndarray) -> None:
+        """Take in J² (rows, m, n), f (rows, m) and x (rows, n)."""
         if not self.count or not len(values):
             return
-        if self.shift is None:
-            self.shift = values.mean(axis=0)
         self.total += weights.sum(axis=1)
         self.square += np.tensordot(weights, square, axes=1)
-        self.value += weights @ (values - self.shift)
-        self.value_square += weights @ (values - self.shift) ** 2
+        self.value.add(weights, values)
+        self.point.add(weights, points)
 
     @property
     def mean_square(self) -> np.ndarray:
@@ -57,9 +54,33 @@ class Resamples:
     @property
     def variance(self) -> np.ndarray:
         """The variance of f in each resample, (resamples, m)."""
-        total = np.maximum(self.total, 1)[:, None]
-        biased = self.value_square / total - (self.value / total) ** 2
-        return np.maximum(biased, 0) * total / np.maximum(total - 1, 1)
+        return self.value.variance(self.total)
+
+    @property
+    def deviation(self) -> np.ndarray:
+        """The standard deviation of x in each resample, (resamples, n)."""
+        return np.sqrt(self.point.variance(self.total))
+
+
+class Spread:
+    """Weighted sums of values and of their squares, for the variance in each resample."""
+
+    def __init__(self, count: int, size: int):
+        self.first, self.second = np.zeros((2, count, size))
+        self.shift: np.ndarray | None = None  # near the mean, so that little cancels
+
+    def add(self, weights: np.ndarray, values: np.ndarray) -> None:
+        """`values`: (rows, size)."""
+        if self.shift is None:
+            self.shift = values.mean(axis=0)
+        self.first += weights @ (values - self.shift)
+        self.second += weights @ (values - self.shift) ** 2
+
+    def variance(self, total: np.ndarray) -> np.ndarray:
+        """The unbiased variance, (resamples, size), for so many draws each."""
+        draws = np.maximum(total, 1)[:, None]
+        biased = self.second / draws - (self.first / draws) ** 2
+        return np.maximum(biased, 0) * draws / np.maximum(draws - 1, 1)
 
 
 @dataclass(frozen=True, eq=False)

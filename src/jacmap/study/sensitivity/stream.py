@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +15,8 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ..._errors import ArgumentError
+from ..._arguments import translated
+from ..._errors import ArgumentError, JacmapError
 from ..._jacobian import Jacobian, linearize
 from ..._questions import jacobian
 from .argument import unread
@@ -28,7 +30,7 @@ BATCH_BYTES = 2**24  # of the Jacobians of one batch, in double precision
 BATCH_ROWS = 512
 COPIES = 8  # arrays as large as the Jacobians of a batch that are alive at once
 SUMS = 12  # arrays as large as one Jacobian that are summed up
-SHARE = 0.5  # of the memory, for the resamples
+SHARE = 0.1  # of the memory, for the resamples: to rank them takes several copies
 PATIENCE = 1.0  # seconds before a progress bar appears
 
 
@@ -48,7 +50,9 @@ class Study:
                 "MB given; pass memory= or choose fewer outputs"
             )
         self.resamples = min(resamples, int(SHARE * limit / (8 * m * n)))
-        self.batch = batch or max(1, min(BATCH_ROWS, rows.count, int(min(BATCH_BYTES, limit / COPIES) / (8 * m * n))))
+        most = max(1, min(BATCH_ROWS, int(min(BATCH_BYTES, limit / COPIES) / (8 * m * n))))
+        batches = math.ceil(rows.count / most)
+        self.batch = batch or math.ceil(rows.count / batches)  # batches alike: little is left to fill up in the last
         self.slope = jacobian(self._with_value, has_aux=True, memory=memory)
         self.here: Jacobian = linearize(self.call, self._vector(rows.row(0)), memory=memory)
 
@@ -62,10 +66,11 @@ class Study:
     def _output(self, f: Callable[..., Any]) -> Layout:
         row = self.rows.layout
         try:
-            output = Layout(jax.eval_shape(f, row.tree))
+            with translated(f):
+                output = Layout(jax.eval_shape(f, row.tree))
+        except JacmapError:
+            raise
         except (TypeError, ValueError, IndexError) as error:
-            if isinstance(error, ArgumentError):
-                raise
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise ArgumentError(
                 f"data: {self.name} cannot be called with a row of shape {row.shape}: {reason}; expected rows laid out "
@@ -85,25 +90,26 @@ class Sums:
     """What is kept of the rows seen so far."""
 
     def __init__(self, study: Study, seed: int):
-        self.signed, self.absolute, self.square = (Moments(study.shape) for _ in range(3))
+        self.signed = np.zeros(study.shape)  # the sum; of the others moments
+        self.absolute, self.square = Moments(study.shape), Moments(study.shape)
         self.value = Moments(study.shape[:1])
         self.resamples = Resamples(study.resamples, study.shape, study.rows.count, seed)
         self.left_out: list[int] = []  # rows at which f or its derivative is not finite
         self.seen = 0
 
-    def add(self, matrices: np.ndarray, values: np.ndarray) -> None:
-        """Take in the next rows: their Jacobians (rows, m, n) and values (rows, m)."""
+    def add(self, points: np.ndarray, matrices: np.ndarray, values: np.ndarray) -> None:
+        """Take in the next rows (rows, n): their Jacobians (rows, m, n) and values (rows, m)."""
         good = np.isfinite(matrices).all(axis=(1, 2)) & np.isfinite(values).all(axis=1)
         self.left_out += (self.seen + np.flatnonzero(~good)).tolist()
         weights = self.resamples.weights(len(good))
         if not good.all():
-            matrices, values, weights = matrices[good], values[good], weights[:, good]
+            points, matrices, values, weights = points[good], matrices[good], values[good], weights[:, good]
         square = matrices**2
-        self.signed.add(matrices)
+        self.signed += matrices.sum(axis=0)
         self.absolute.add(np.abs(matrices))
         self.square.add(square)
         self.value.add(values)
-        self.resamples.add(weights, square, values)
+        self.resamples.add(weights, square, values, points)
         self.seen += len(good)
 
 
@@ -121,7 +127,7 @@ def run(study: Study, sums: Sums, progress: bool) -> None:
             rows = study.rows.flat(start, min(start + size, count))
             filled = np.concatenate([rows, np.repeat(rows[-1:], size - len(rows), axis=0)])
             matrices, values = (np.asarray(part, np.float64)[: len(rows)] for part in step(study._vector(filled)))
-            sums.add(matrices, values)
+            sums.add(rows, matrices, values)
             advance(len(rows))
 
 

@@ -30,9 +30,11 @@ def summarise(
     spreads = np.ones_like(spreads) if np.isnan(spreads).any() else spreads  # one row has no spread
     mean_square, variance = sums.square.mean, sums.value.variance
     importance = spreads * np.sqrt(mean_square)
-    resampled = sums.resamples.mean_square
+    # A spread that comes from the rows is as uncertain as they are: it is resampled with them.
+    resampled_spreads = sums.resamples.deviation if spread is None else spreads
+    resampled = np.sqrt(sums.resamples.mean_square) * resampled_spreads[..., None, :]
     bound = None if constants is None else constants * mean_square / _divisor(variance)
-    ranking = rank(importance, spreads * np.sqrt(resampled), level, inputs, outputs)
+    ranking = rank(importance, resampled, level, inputs, outputs)
     unused = study.unread()
     told = (
         *_of_inputs(sums, columns, inputs, spreads, unused, study.name),
@@ -44,7 +46,7 @@ def summarise(
         count=sums.square.count,
         left_out=tuple(sums.left_out),
         level=level,
-        mean=sums.signed.mean,
+        mean=sums.signed / sums.square.count,
         mean_absolute=sums.absolute.mean,
         mean_square=mean_square,
         intervals=Intervals(
@@ -59,7 +61,7 @@ def summarise(
         value_mean=sums.value.mean,
         value_variance=variance,
         ranking=ranking,
-        overall=_overall(importance, spreads * np.sqrt(resampled), variance, ranking),
+        overall=_overall(importance, resampled, variance, ranking),
         unused=unused,
         remarks=told,
         inputs=inputs,
@@ -136,7 +138,8 @@ def _of_bound(study: Study, columns: Columns, inputs: Names, distribution: str |
     found = columns.correlated(study.rows)
     if found is not None and (distribution is not None or found[0] > CLOSE):
         size, i, j = found
-        what = "the bound does not hold" if distribution is not None else "in these data they hardly move alone, as a derivative has it"
+        alone = "in these data they hardly move alone, as a derivative has it"
+        what = "the bound does not hold" if distribution is not None else alone
         said.append(f"Inputs are correlated ({inputs[i]} and {inputs[j]}: {size:.2f}): {what}.")
     return said
 
