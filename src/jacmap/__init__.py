@@ -1,5 +1,8 @@
 """jacmap: what does a small change do? The Jacobian in whatever form is asked, at the lowest cost, explained."""
 
+from importlib import import_module
+from typing import Any
+
 from ._determinant import Estimate, SlogDet, slogdet, value_and_slogdet
 from ._errors import (
     ArgumentError,
@@ -53,3 +56,9 @@ __all__ = [
     "value_and_slogdet",
     "vjp",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "plot":  # needs an extra, loaded when first used
+        return import_module(".plot", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,85 @@
+"""What each segment of a chain does to small changes that pass through it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from .._errors import ArgumentError
+from .._jacobian import Jacobian
+from ._axes import axes, short
+from ._colours import BLACK, BLUE, VERMILLION
+from ._sample import numbers
+
+DENSE = 1500  # rows or columns up to which all singular values of a segment are computed
+
+
+class Gain(NamedTuple):
+    """The singular values of a segment at both ends, and the root mean square of what it does to a random direction."""
+
+    smallest: float
+    largest: float
+    usual: float
+
+
+def gains(J: Jacobian | Sequence[Jacobian], *, ax: Axes | None = None) -> Axes:
+    """One bar per segment of J.chain, first applied on top: from its smallest to its largest singular value.
+
+    The diamond is ‖J_k‖_F/√n, the root mean square gain of a random direction (E‖Jv‖² = ‖J‖_F²/n for v uniform on the
+    unit sphere). Bars right of 1 let changes grow, bars left of it let them vanish; a bar that reaches the left edge
+    loses directions (smallest singular value 0, or fewer outputs than inputs are told by the sizes). `J` may also be a
+    sequence of Jacobians, applied in that order. Raises `ArgumentError`.
+    """
+    chain = list(J.chain) if isinstance(J, Jacobian) else list(J) if isinstance(J, (list, tuple)) else []
+    if not chain or not all(isinstance(segment, Jacobian) for segment in chain):
+        raise ArgumentError(f"J: got {type(J).__name__}, expected jm.linearize(f, x) or a sequence of such")
+    found = [_gain(segment) for segment in chain]
+    positive = [number for gain in found for number in gain if number > 0]
+    floor = min([*positive, 1.0]) / 3
+
+    ax = axes(ax, (7.2, 1.8 + 0.45 * len(chain)))
+    ax.set_xscale("log")
+    for at, gain in enumerate(found):
+        low, high = max(gain.smallest, floor), max(gain.largest, floor)
+        ax.barh(at, max(high - low, 0.01 * high), left=low, height=0.55, color=BLUE)
+        if gain.smallest <= 0:
+            ax.plot(low, at, "<", color=VERMILLION, markersize=8, clip_on=False, zorder=4)
+        if gain.usual > 0:
+            ax.plot(gain.usual, at, "D", color="white", markeredgecolor=BLACK, markersize=6, zorder=3)
+    ax.axvline(1.0, color=BLACK, linewidth=1, linestyle="--")
+    ax.set_xlim(floor, max([*positive, 1.0]) * 3)
+    ax.set_yticks(range(len(chain)), labels=[_label(k, segment) for k, segment in enumerate(chain)])
+    ax.set_ylim(len(chain) - 0.4, -0.6)
+    ax.grid(True, axis="x", color="0.9")
+    ax.set_axisbelow(True)
+    lost = any(gain.smallest <= 0 for gain in found)
+    words = "gain of a small change: bar from the smallest to the largest singular value, ◇ root mean square"
+    ax.set_xlabel(words + ("\n◂ smallest singular value 0: directions are lost" if lost else ""))
+    ax.set_title(_said(J, found))
+    return ax
+
+
+def _label(k: int, segment: Jacobian) -> str:
+    m, n = segment.shape
+    return f"{k + 1}. {segment.name}\n{n:,} → {m:,}"
+
+
+def _said(J: Any, found: list[Gain]) -> str:
+    name = f"{J.name}: " if isinstance(J, Jacobian) else ""
+    total = float(np.prod([gain.largest for gain in found]))
+    return f"{name}gain of each segment; all together at most {short(total)}"
+
+
+def _gain(segment: Jacobian) -> Gain:
+    m, n = segment.shape
+    frobenius = float(segment.norm("fro")) / n**0.5
+    if min(m, n) <= DENSE:
+        s = np.linalg.svd(numbers(segment.dense(), "J"), compute_uv=False)
+        smallest, largest = float(s[-1]), float(s[0])
+        eps = float(np.finfo(np.float64).eps) * max(m, n) * largest
+        return Gain(smallest if smallest > eps else 0.0, largest, frobenius)
+    largest = float(segment.norm(2))
+    return Gain(largest / float(segment.cond()), largest, frobenius)
