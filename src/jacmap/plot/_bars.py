@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from .._errors import ArgumentError
-from ._axes import axes, short
+from ._axes import axes, short, titled
 from ._colours import BLACK, BLUE, VERMILLION
 from ._sample import count, numbers
 
@@ -32,8 +32,8 @@ def bars(
     values = numbers(values, "values")
     if values.ndim != 1 or not values.size or not np.isfinite(values).all():
         raise ArgumentError(
-            f"values: got shape {values.shape} with {int(np.sum(~np.isfinite(values)))} not finite, expected a vector of "
-            "finite numbers, as one row of J"
+            f"values: got shape {values.shape} with {int(np.sum(~np.isfinite(values)))} not finite, expected a vector "
+            "of finite numbers, as one row of J"
         )
     labels = [f"x[{j}]" for j in range(values.size)] if names is None else [str(name) for name in names]
     if isinstance(names, str) or len(labels) != values.size:
@@ -55,7 +55,7 @@ def bars(
     ax.grid(True, axis="x", color="0.9")
     ax.set_axisbelow(True)
     ax.set_xlabel(label if not left.size else f"{label}\n{_rest(values, left)}")
-    ax.set_title(f"The {len(shown)} largest of {values.size}" if left.size else "By size, the largest on top")
+    titled(ax, f"The {len(shown)} largest of {values.size}" if left.size else "By size, the largest on top")
     return ax
 
 

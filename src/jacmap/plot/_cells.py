@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
-MOST_CELLS = 512  # along an axis: more than a screen shows side by side
+MOST_CELLS = 256  # along an axis: as many as a figure of the usual size shows side by side, none of them lost
 SEEN = 64  # rows or columns up to which single cells are told apart by lines
 
 
@@ -33,11 +33,11 @@ def size_of(m: int, n: int) -> tuple[float, float]:
     return (6.4, 2.2 + 4.2 * ratio) if ratio < 1 else (6.4, 6.0)
 
 
-def lines_between(ax: Axes, m: int, n: int) -> None:
+def whole_ticks(ax: Axes, m: int, n: int) -> None:
     """Ticks at whole numbers, and thin lines between cells that are large enough to be told apart."""
     for axis, size in ((ax.xaxis, n), (ax.yaxis, m)):
         axis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
-        if size <= SEEN:
+        if size <= SEEN and max(m, n) <= MOST_CELLS:
             axis.set_minor_locator(FixedLocator([k - 0.5 for k in range(1, size)]))
             axis.grid(True, which="minor", color="0.8", linewidth=0.5)
     ax.tick_params(which="minor", length=0)

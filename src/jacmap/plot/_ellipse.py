@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from .._errors import ArgumentError
-from ._axes import axes, point, short
+from ._axes import axes, counted, point, short, titled
 from ._colours import BLACK, BLUE, GREY, VERMILLION
 from ._fold import determinants
 from ._sample import PlaneMap, numbers
@@ -29,8 +29,8 @@ def circle_to_ellipse(f: Callable[..., Any], x: Any, radius: float = 0.5, *, ax:
     centre = numbers(x, "x").ravel()
     if centre.size != 2 or not np.isfinite(centre).all():
         raise ArgumentError(
-            f"x: got {np.size(x)} numbers, expected two finite ones: a circle lies in a plane; of a larger f hold all inputs "
-            "but two, as in lambda p: f(x.at[:2].set(p)), or ask jm.geometry(J)"
+            f"x: got {counted(centre.size, 'number')}, expected two finite ones: a circle lies in a plane; of a larger "
+            "f hold all inputs but two, as in lambda p: f(x.at[:2].set(p)), or ask jm.geometry(J)"
         )
     if not isinstance(radius, (int, float, np.number)) or not 0 < radius < np.inf:
         raise ArgumentError(f"radius: got {radius!r}, expected a positive number, in the units of x")
@@ -38,7 +38,7 @@ def circle_to_ellipse(f: Callable[..., Any], x: Any, radius: float = 0.5, *, ax:
     value, J = plane.jacobians(centre)
     if not (np.isfinite(value).all() and np.isfinite(J).all()):
         raise ArgumentError(f"x: f or its Jacobian is not finite at {point(centre)}; choose another point")
-    u, s, vt = np.linalg.svd(J)
+    u, s, vt = _svd(J)
     angles = np.linspace(0, 2 * np.pi, ANGLES)
     circle = radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
     true = plane(centre + circle)
@@ -48,35 +48,44 @@ def circle_to_ellipse(f: Callable[..., Any], x: Any, radius: float = 0.5, *, ax:
     ax.fill(*linear.T, color=BLUE, alpha=0.12, linewidth=0)
     ax.plot(*linear.T, color=BLUE, linestyle="--", label="linear image, f(x) + J Δx")
     ax.plot(*true.T, color=VERMILLION, linewidth=2, label="true image, f(x + Δx)")
-    small = ax.inset_axes((1.04, 0.56, 0.44, 0.44))
+    small = ax.inset_axes((1.06, 0.52, 0.38, 0.42), anchor="W")
     small.plot(*circle.T, color=GREY)
     for k, mark in enumerate(MARKS):
-        _arrow(ax, value, radius * s[k] * u[:, k])
-        _arrow(small, np.zeros(2), radius * vt[k])
+        _line(ax, value, radius * s[k] * u[:, k])
+        _line(small, np.zeros(2), radius * vt[k])
         label = f"σ{'₁₂'[k]} = {short(s[k])}, along v{'₁₂'[k]}"
         ax.plot(*plane(centre + radius * vt[k]), mark, color=VERMILLION, markersize=7, markeredgecolor="white")
         ax.plot(*(value + radius * s[k] * u[:, k]), mark, color=BLUE, markersize=7, label=label)
         small.plot(*(radius * vt[k]), mark, color=GREY, markersize=6)
-        small.text(*(radius * vt[k] * 0.55), f"v{'₁₂'[k]}", fontsize=8)
+        x0, x1 = radius * vt[k] * 0.55
+        small.text(x0, x1, f"v{'₁₂'[k]}", fontsize=8)
     ax.plot(*value, ".", color=BLACK, markersize=8, label=f"f(x) = {point(value)}")
     _input(small, radius)
     ax.set_aspect("equal", adjustable="datalim")
     ax.set_xlabel("output y[0]")
     ax.set_ylabel("output y[1]")
-    ax.set_title(f"{plane.name} near {point(centre)}: {_said(float(determinants(J)), s)}")
-    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 0.44), frameon=False, fontsize=8, borderaxespad=0.6)
+    titled(ax, f"{plane.name} near {point(centre)}: {_said(float(determinants(J)), s)}")
+    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 0.40), frameon=False, fontsize=8, borderaxespad=0.6)
     return ax
 
 
-def _arrow(ax: Axes, start: np.ndarray, step: np.ndarray) -> None:
-    if step.any():
-        ax.annotate("", start + step, start, arrowprops={"arrowstyle": "-", "color": BLACK, "linewidth": 1})
+def _svd(J: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(U, s, Vᵀ), of the two signs that each pair (u_k, v_k) can have the one with which v_k points right or up."""
+    u, s, vt = np.linalg.svd(J)
+    leading = vt[np.arange(2), np.argmax(np.abs(vt) > 0.5, axis=1)]
+    signs = np.where(leading < 0, -1.0, 1.0)
+    return u * signs, s, vt * signs[:, None]
+
+
+def _line(ax: Axes, start: np.ndarray, step: np.ndarray) -> None:
+    ax.plot(*np.stack([start, start + step], axis=1), color=BLACK, linewidth=1)
 
 
 def _input(small: Axes, radius: float) -> None:
     small.set_aspect("equal")
     small.margins(0.12)
-    small.tick_params(labelsize=7)
+    small.set_xticks([])
+    small.set_yticks([])
     small.set_title(f"inputs: Δx, radius {short(radius)}", fontsize=8)
 
 

@@ -6,19 +6,24 @@ from typing import Any
 
 import numpy as np
 from contourpy import contour_generator
+from scipy.ndimage import uniform_filter
 
 from ._sample import PlaneMap
 
+TINY = float(np.finfo(float).tiny)
 HALVINGS = 50
+ROUNDING = 8.0  # in units of eps times the products that a determinant is the difference of
 
 
-def folds(plane: PlaneMap, points: np.ndarray, det: np.ndarray) -> list[np.ndarray]:
+def folds(plane: PlaneMap, points: np.ndarray, J: np.ndarray) -> list[np.ndarray]:
     """The curves, (k, 2) each in the input plane, along which det J crosses 0 on the lattice `points`.
 
+    `J` (up, across, 2, 2) is the Jacobian there; determinants that are rounding count as 0, and 0 as what surrounds it.
     A vertex of a contour on a lattice lies on an edge between two of its points of opposite sign; each is moved to the
     sign change itself by bisection along its edge. Where |det J| grows without bound towards it instead (a pole), there
     is no fold, and the curve is broken.
     """
+    det = _certain(J, plane.eps)
     across, up = points[0, :, 0], points[:, 0, 1]
     rows, columns = np.indices(det.shape)
     curves: Any = contour_generator(columns, rows, np.ma.masked_invalid(det)).lines(0.0)
@@ -33,6 +38,14 @@ def folds(plane: PlaneMap, points: np.ndarray, det: np.ndarray) -> list[np.ndarr
     pole = ~(size <= 10 * np.maximum(np.abs(before), np.abs(after)))
     crossing[pole] = np.nan
     return np.split(crossing, np.cumsum([len(curve) for curve in curves])[:-1])
+
+
+def _certain(J: np.ndarray, eps: float) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        det = determinants(J)
+        noise = ROUNDING * eps * (np.abs(J[..., 0, 0] * J[..., 1, 1]) + np.abs(J[..., 0, 1] * J[..., 1, 0]))
+        around = uniform_filter(np.nan_to_num(np.sign(np.where(np.abs(det) <= noise, 0.0, det))), 3, mode="nearest")
+    return np.where(np.abs(det) <= noise, np.where(around < 0, -TINY, TINY), det)
 
 
 def _bisect(plane: PlaneMap, low: np.ndarray, high: np.ndarray, before: np.ndarray) -> np.ndarray:

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
+from matplotlib.lines import Line2D
 
-from ._axes import axes, colourbar, point, window
-from ._colours import SIZES, VERMILLION, extends, sizes
+from ._axes import axes, colourbar, fitted, legend_below, point, titled, window
+from ._colours import GREY, SIZES, VERMILLION, extends, sizes
 from ._fold import determinants, folds
 from ._sample import PlaneMap, box, count, lattice, some_finite
 
@@ -38,22 +39,23 @@ def grid(f: Callable[..., Any], lower: Any, upper: Any, lines: int = 17, *, ax: 
     norm, scale = sizes(size)
     limits = window(everything[:, 0]), window(everything[:, 1])
 
-    ax = axes(ax, (6.8, 5.2))
-    for (value, J), width, direction in zip(images, (2.0, 0.9), (0, 1), strict=True):
+    ax = axes(ax, fitted(*np.diff(limits)[:, 0]))
+    keys = []
+    for k, ((value, J), width) in enumerate(zip(images, (2.0, 0.9), strict=True)):
         segments, shades = _segments(value, np.abs(determinants(J)), limits)
-        label = f"x[{direction}] constant"
-        drawn = LineCollection(list(segments), cmap=SIZES, norm=norm, linewidths=width, label=label)
+        drawn = LineCollection(list(segments), cmap=SIZES, norm=norm, linewidths=width)
         drawn.set_array(shades)
         ax.add_collection(drawn)
-    _draw_folds(ax, plane, lattice(low, high, SAMPLES, SAMPLES), limits)
+        keys.append(Line2D([], [], color=GREY, linewidth=width, label=f"x[{k}] constant"))
+    keys += _draw_folds(ax, plane, lattice(low, high, SAMPLES, SAMPLES))
     ax.set_xlim(*limits[0])
     ax.set_ylim(*limits[1])
     ax.set_aspect("equal", adjustable="box")
-    colourbar(ax, drawn, f"|det J|, growth of areas{scale}", extend=extends(norm, size))
+    colourbar(ax, drawn, f"|det J|: growth of areas{scale}", extend=extends(norm, size))
     ax.set_xlabel("output y[0]")
     ax.set_ylabel("output y[1]")
-    ax.set_title(f"{plane.name}: image of the grid from {point(low)} to {point(high)}")
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3, frameon=False, fontsize=8)
+    titled(ax, f"{plane.name}: image of the grid from {point(low)} to {point(high)}")
+    legend_below(ax, keys)
     return ax
 
 
@@ -68,10 +70,8 @@ def _segments(value: np.ndarray, size: np.ndarray, limits: Any) -> tuple[np.ndar
     return pieces[keep], shades[keep]
 
 
-def _draw_folds(ax: Axes, plane: PlaneMap, points: np.ndarray, limits: Any) -> None:
-    det = determinants(plane.jacobians(points)[1])
-    label = "fold: det J changes sign"
-    for curve in folds(plane, points, det):
-        image = plane(curve)
-        ax.plot(*image.T, color=VERMILLION, linewidth=2.5, label=label, zorder=3)
-        label = "_nolegend_"
+def _draw_folds(ax: Axes, plane: PlaneMap, points: np.ndarray) -> list[Any]:
+    curves = folds(plane, points, plane.jacobians(points)[1])
+    for curve in curves:
+        ax.plot(*plane(curve).T, color=VERMILLION, linewidth=2.5, zorder=3)
+    return [Line2D([], [], color=VERMILLION, linewidth=2.5, label="fold: det J changes sign")] if curves else []

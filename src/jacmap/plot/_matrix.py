@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
+from matplotlib.colors import Normalize
 
 from .._errors import ArgumentError
 from .._jacobian import Jacobian
-from ._axes import axes, colourbar, counted, short
-from ._cells import MOST_CELLS, cell_of, frame, lines_between, size_of
-from ._colours import GREY, SIGNED, extends, ink, signed
+from ._axes import axes, called, colourbar, counted, hatch_missing, short, titled
+from ._cells import MOST_CELLS, cell_of, frame, size_of, whole_ticks
+from ._colours import SIGNED, extends, ink, signed
 from ._sample import numbers, some_finite
 
 READABLE = 12  # rows and columns up to which numbers are written into the cells
@@ -27,7 +27,7 @@ def matrix(
     """The entries of J, m×n, outputs × inputs, row 0 on top; blue below 0, red above, white at 0.
 
     `J` is a `Jacobian`, a 2-D array, a SciPy sparse or a BCOO matrix. `rows` and `columns` name its m outputs and n
-    inputs. Up to 12×12 the numbers stand in the cells. Above 512 rows or columns a cell stands for a rectangle of
+    inputs. Up to 12×12 the numbers stand in the cells. Above 256 rows or columns a cell stands for a rectangle of
     entries and shows the largest of them in size. What is not finite is hatched. Raises `ArgumentError`.
     """
     cells, (m, n) = _cells(J)
@@ -38,20 +38,19 @@ def matrix(
     ax = axes(ax, size_of(m, n))
     norm, scale = signed(cells)
     drawn = ax.imshow(np.ma.masked_invalid(cells), cmap=SIGNED, norm=norm, **frame(m, n))
-    lines_between(ax, m, n)
-    _hatch(ax, cells, m, n)
+    whole_ticks(ax, m, n)
+    missing = hatch_missing(ax, cells)
     if max(m, n) <= READABLE:
-        for (i, j), value in np.ndenumerate(cells):
-            colour = ink(SIGNED(float(norm(value)))) if np.isfinite(value) else "black"
-            ax.text(j, i, short(value), ha="center", va="center", color=colour, fontsize=9)
+        _write(ax, cells, norm)
     colourbar(ax, drawn, f"∂y_i/∂x_j{scale}", extend=extends(norm, cells))
     _name(ax.yaxis, rows, "output", "i")
     _name(ax.xaxis, columns, "input", "j")
     if columns is not None and n <= NAMED and max(map(len, columns)) * n > 60:
         ax.tick_params(axis="x", rotation=90)
-    name = f"J of {J.name}" if isinstance(J, Jacobian) else "J"
-    each = "" if cells.shape == (m, n) else "; a cell shows the largest of its entries"
-    ax.set_title(f"{name}: {m:,}×{n:,}, outputs × inputs{each}")
+    name = f"J of {called(J)}" if isinstance(J, Jacobian) else "J"
+    each = "" if cells.shape == (m, n) else "a cell shows the largest of its entries"
+    hatched = f"hatched: {counted(missing, 'cell')} not finite" if missing else ""
+    titled(ax, f"{name}: {m:,}×{n:,}, outputs × inputs", "; ".join(filter(None, (each, hatched))))
     return ax
 
 
@@ -63,17 +62,12 @@ def _name(axis: Any, names: Sequence[str] | None, what: str, index: str) -> None
         axis.set_label_text(f"{what} entry {index}")
 
 
-def _hatch(ax: Axes, cells: np.ndarray, m: int, n: int) -> None:
-    high, wide = m / cells.shape[0], n / cells.shape[1]
-    bad = np.argwhere(~np.isfinite(cells))
-    for i, j in bad[:1000]:  # beyond that many, what is white among colours says it
-        corner = (j * wide - 0.5, i * high - 0.5)
-        ax.add_patch(Rectangle(corner, wide, high, fill=False, hatch="////", edgecolor=GREY, linewidth=0))
-    if len(bad):
-        ax.text(
-            1.0, -0.02, f"hatched: {counted(len(bad), 'cell')} not finite", transform=ax.transAxes,
-            ha="right", va="top", fontsize=8, in_layout=False,
-        )  # fmt: skip
+def _write(ax: Axes, cells: np.ndarray, norm: Normalize) -> None:
+    crowded = cells.shape[1] > 6
+    for (i, j), value in np.ndenumerate(cells):
+        if np.isfinite(value):
+            text, colour = short(value, 2 if crowded else 3), ink(SIGNED(float(norm(value))))
+            ax.text(j, i, text, ha="center", va="center", color=colour, fontsize=7 if crowded else 10)
 
 
 def _cells(J: Any) -> tuple[np.ndarray, tuple[int, int]]:
@@ -104,8 +98,8 @@ def _dense(J: Jacobian) -> Any:
     m, n = J.shape
     if m * n > DENSE:
         raise ArgumentError(
-            f"J: got {m}×{n}, expected at most {DENSE:,} entries that can be nonzero; draw jm.plot.pattern(J), or rows of "
-            "it: jm.plot.matrix(J.row(i)[None, :])"
+            f"J: got {m}×{n}, expected at most {DENSE:,} entries that can be nonzero; draw "
+            "jm.plot.pattern(J), or rows of it: jm.plot.matrix(J.row(i)[None, :])"
         )
     return J.dense()
 

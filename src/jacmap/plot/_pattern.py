@@ -1,4 +1,4 @@
-"""Which entries of J can be nonzero, as a picture of at most 512 × 512 cells."""
+"""Which entries of J can be nonzero, as a picture of at most 256 × 256 cells."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, LogNorm
 from scipy import sparse
 
+from .. import Pattern
 from .._errors import ArgumentError
-from .._jacobian import Jacobian, Pattern
-from ._axes import axes, colourbar, counted
-from ._cells import MOST_CELLS, cell_of, frame, lines_between, size_of
+from .._jacobian import Jacobian
+from ._axes import axes, called, colourbar, counted, short, titled
+from ._cells import MOST_CELLS, cell_of, frame, size_of, whole_ticks
 from ._colours import BLUE, SHARES
 
 
@@ -20,10 +21,10 @@ def pattern(J: Any, *, ax: Axes | None = None) -> Axes:
     """The pattern of J, m×n, outputs × inputs, row 0 on top.
 
     `J` is a `Jacobian`, a `Pattern`, a SciPy sparse matrix (what it stores) or a 2-D array (what is not 0). Where J has
-    more than 512 rows or columns a cell stands for a rectangle of entries, and its shade, on a logarithmic scale, for
+    more than 256 rows or columns a cell stands for a rectangle of entries, and its shade, on a logarithmic scale, for
     the share of them that can be nonzero; a single entry is still seen. Raises `ArgumentError`.
     """
-    title = f"Pattern of {J.name}: {J.structure}" if isinstance(J, Jacobian) else "Pattern"
+    title = f"Pattern of {called(J)}: {J.structure}" if isinstance(J, Jacobian) else "Pattern"
     found = _pattern_of(J)
     m, n = found.shape
     shape = min(m, MOST_CELLS), min(n, MOST_CELLS)
@@ -35,21 +36,21 @@ def pattern(J: Any, *, ax: Axes | None = None) -> Axes:
     shown = np.ma.masked_equal(held, 0)
     if shape == (m, n):
         ax.imshow(shown, cmap=ListedColormap([BLUE]), **frame(m, n))
-        lines_between(ax, m, n)
     else:
         smallest = shown.min() if entries else 1.0
-        scale = LogNorm(min(float(smallest), 0.5), 1.0)
+        scale = LogNorm(min(float(smallest), 0.1), 1.0)
         drawn = ax.imshow(shown, cmap=SHARES, norm=scale, **frame(m, n))
-        colourbar(ax, drawn, f"share of the entries in a cell (of about {-(-m // shape[0])}×{-(-n // shape[1])})")
-    ax.set_title(f"{title}\n{_amount(entries, m, n)}")
+        colourbar(ax, drawn, f"share of a cell's entries (about {-(-m // shape[0])}×{-(-n // shape[1])})")
+    whole_ticks(ax, m, n)
+    titled(ax, title, _amount(entries, m, n))
     ax.set_xlabel("input entry j")
     ax.set_ylabel("output entry i")
     return ax
 
 
 def _amount(entries: int, m: int, n: int) -> str:
-    share = 100 * entries / (m * n)
-    return f"{m:,}×{n:,}: {counted(entries, 'entry')} can be nonzero ({share:.2g} %)"
+    share = short(100 * entries / (m * n))
+    return f"{m:,}×{n:,}: {counted(entries, 'entry')} can be nonzero ({share} %)"
 
 
 def _pattern_of(J: Any) -> Any:
@@ -68,7 +69,7 @@ def _pattern_of(J: Any) -> Any:
 
 def _expected(J: Any) -> str:
     return (
-        f"J: got {type(J).__name__} of shape {np.shape(J)}, expected jm.linearize(f, x), its pattern, "
+        f"J: got {type(J).__name__} of shape {getattr(J, 'shape', ())}, expected jm.linearize(f, x), its pattern, "
         "a SciPy sparse matrix or a 2-D array"
     )
 
@@ -76,7 +77,7 @@ def _expected(J: Any) -> str:
 def _counts(found: Any, shape: tuple[int, int]) -> np.ndarray:
     """How many entries lie in each cell, without unfolding the pattern.
 
-    A `Pattern` is a product rows ∘ core ∘ cols in which many rows (columns) may share one of the core; so is this count.
+    A `Pattern` is a product rows ∘ core ∘ cols in which many rows (columns) share one of the core; so is the count.
     """
     m, n = found.shape
     if not isinstance(found, Pattern):

@@ -13,7 +13,7 @@ from jax.flatten_util import ravel_pytree
 from .._arguments import translated
 from .._errors import ArgumentError
 from .._questions import jacobian
-from ._axes import name_of
+from ._axes import called, counted
 
 AT_ONCE = 4096  # points in one batch: bounds the memory of a large f
 
@@ -27,20 +27,20 @@ class PlaneMap:
     def __init__(self, f: Callable[..., Any], like: Any, outputs: tuple[int, float] = (2, 2)):
         if not callable(f):
             raise ArgumentError(f"f: got {type(f).__name__}, expected a function of two numbers")
-        self.f, self.name, self._shape = f, name_of(f), np.shape(like)
+        self.f, self.name, self._shape = f, called(f), np.shape(like)
         self._dtype = like.dtype if hasattr(like, "dtype") and jnp.issubdtype(like.dtype, jnp.floating) else None
         with translated(f):
             made = jax.eval_shape(self._flat, jnp.zeros(2, self._dtype))
         if not jnp.issubdtype(made.dtype, jnp.floating):
-            raise ArgumentError(f"f: {self.name} returns {made.dtype}, expected real numbers; return parts and not {made.dtype}")
+            raise ArgumentError(f"f: {self.name} returns {made.dtype}, expected real numbers, as [z.real, z.imag]")
         low, high = outputs
         if not low <= made.size <= high:
             wanted = f"{low}" if low == high else f"{low} or more"
             raise ArgumentError(
-                f"f: {self.name} returns {made.size} number{'s' if made.size != 1 else ''}, expected {wanted}; choose two "
-                "of them, as in lambda x: f(x)[:2], or draw jm.plot.matrix(jm.linearize(f, x))"
+                f"f: {self.name} returns {counted(made.size, 'number')}, expected {wanted}; of more choose two, as in "
+                "lambda x: f(x)[:2], or draw jm.plot.matrix(jm.linearize(f, x))"
             )
-        self.outputs = made.size
+        self.outputs, self.eps = made.size, float(jnp.finfo(made.dtype).eps)
         self._values = jax.jit(lambda points: jax.lax.map(self._flat, points, batch_size=AT_ONCE))
         self._both = jax.jit(
             lambda points: jax.lax.map(lambda x: (self._flat(x), jacobian(self._flat)(x)), points, batch_size=AT_ONCE)
@@ -106,7 +106,9 @@ def count(value: Any, name: str, least: int) -> int:
 def some_finite(values: np.ndarray, what: str) -> None:
     """A picture of nothing but NaN is none."""
     if not np.isfinite(values).any():
-        raise ArgumentError(f"{what}: got no finite number among {values.size}, expected some; look where they come from")
+        raise ArgumentError(
+            f"{what}: got no finite number among {values.size}, expected some; draw another region or point"
+        )
 
 
 def _shown(value: Any) -> str:

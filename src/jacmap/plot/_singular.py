@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from .._errors import ArgumentError
 from .._jacobian import Jacobian
-from ._axes import axes, short
+from ._axes import axes, called, log_ticks, short, titled
 from ._colours import BLUE, GREY, VERMILLION
 from ._sample import numbers
 
@@ -22,8 +22,8 @@ def singular_values(J: Any, *, ax: Axes | None = None) -> Axes:
     """σ_1 ≥ σ_2 ≥ … of J: how much J stretches along each of its singular directions, at most and at least.
 
     `J` is a `Jacobian`, an object that has `singular_values` (`jm.geometry(J)`), a 2-D array, or the values themselves.
-    Of a `Jacobian` with more than 1000 rows and columns the 50 largest are drawn. Values up to eps·max(m, n)·σ_1 count as
-    zero, as in `numpy.linalg.matrix_rank`: a dashed line, and below it they are drawn hollow. Raises `ArgumentError`.
+    Of a `Jacobian` with more than 1000 rows and columns the 50 largest are drawn. Values up to eps·max(m, n)·σ_1 count
+    as zero, as in `numpy.linalg.matrix_rank`: a dashed line, and below it they are hollow. Raises `ArgumentError`.
     """
     s, shape, eps = _values(J)
     tolerance = eps * max(shape) * s[0]
@@ -38,10 +38,10 @@ def singular_values(J: Any, *, ax: Axes | None = None) -> Axes:
     ax.plot(k[:rank], s[:rank], "o-", color=BLUE, markersize=size, linewidth=1, label="singular values")
     below = s[rank:]
     if below.size:
-        ax.plot(
-            k[rank:], np.where(below > 0, below, floor), "v", color=VERMILLION, markersize=size + 1, fillstyle="none",
-            label=f"count as zero: {below.size}" + (f", exactly zero: {(below == 0).sum()}" if (below == 0).any() else ""),
-        )  # fmt: skip
+        zeros = int((below == 0).sum())
+        label = f"count as zero: {below.size}" + (f", exactly zero: {zeros} (at the lower edge)" if zeros else "")
+        at = np.where(below > 0, below, floor)
+        ax.plot(k[rank:], at, "v", color=VERMILLION, markersize=size + 1, fillstyle="none", label=label)
         if tolerance:
             ax.axhline(tolerance, color=GREY, linestyle="--", linewidth=1, label=f"tolerance {short(float(tolerance))}")
     ax.set_ylim(floor / 2 if below.size else smallest / _room(s, rank), max(float(s[0]), smallest) * _room(s, rank))
@@ -49,9 +49,10 @@ def singular_values(J: Any, *, ax: Axes | None = None) -> Axes:
     ax.set_xlim(0.5, s.size + 0.5)
     ax.grid(True, which="major", color="0.9")
     ax.set_axisbelow(True)
-    ax.set_xlabel("k")
-    ax.set_ylabel("singular value σ_k, stretch of length")
-    ax.set_title(f"{_name(J)}{_said(s, rank, min(shape))}")
+    log_ticks(ax.yaxis)
+    ax.set_xlabel("k, from the largest on")
+    ax.set_ylabel("singular value σₖ: stretch of length")
+    titled(ax, f"{_name(J)}{_said(s, rank, min(shape))}")
     if below.size:
         ax.legend(frameon=False)
     return ax
@@ -63,7 +64,7 @@ def _room(s: np.ndarray, rank: int) -> float:
 
 
 def _name(J: Any) -> str:
-    return f"J of {J.name}: " if isinstance(J, Jacobian) else ""
+    return f"J of {called(J)}: " if isinstance(J, Jacobian) else ""
 
 
 def _said(s: np.ndarray, rank: int, full: int) -> str:

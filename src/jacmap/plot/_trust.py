@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from .._errors import ArgumentError
-from ._axes import axes, short
+from ._axes import axes, short, titled
 from ._colours import BLUE, GREEN, GREY, VERMILLION
 from ._sample import numbers, some_finite
 
@@ -29,8 +29,8 @@ def trust(trust: Any, *, ax: Axes | None = None) -> Axes:
     remainders = np.atleast_2d(remainders)
     if radii.ndim != 1 or not radii.size or remainders.shape[1:] != radii.shape or not (radii > 0).all():
         raise ArgumentError(
-            f"trust: got radii {radii.shape} and remainders {remainders.shape}, expected (k,) positive radii and (k,) or "
-            "(directions, k) remainders"
+            f"trust: got radii {radii.shape} and remainders {remainders.shape}, expected (k,) positive radii and "
+            "(k,) or (directions, k) remainders"
         )
     some_finite(remainders, "trust.remainders")
     sorting = np.argsort(radii)
@@ -47,16 +47,22 @@ def trust(trust: Any, *, ax: Axes | None = None) -> Axes:
     name = "worst direction" if len(remainders) > 1 else "remainder"
     ax.plot(radii, np.ma.masked_less_equal(worst, 0), "o-", color=BLUE, markersize=4, label=name)
     _slope(ax, radii, worst, order)
-    if np.isfinite(radius) and radius > 0:
+    if 0 < radius < np.inf:
         label = f"radius of trust {short(radius)}: error under {100 * tolerance:.3g} %"
         ax.axvspan(radii.min(), max(radius, radii.min()), color=GREEN, alpha=0.12, linewidth=0)
         ax.axvline(radius, color=GREEN, linewidth=1.5, label=label)
-    ax.set_xlim(min(radii.min(), radius if radius > 0 else np.inf), max(radii.max(), radius if np.isfinite(radius) else 0))
+    ends = [*radii, *([radius] if 0 < radius < np.inf else [])]
+    ax.set_xlim(min(ends), max(ends))
     ax.grid(True, color="0.9")
     ax.set_xlabel("radius h = ‖Δx‖, in the units of x")
     ax.set_ylabel("remainder ‖f(x + Δx) − f(x) − J Δx‖")
-    ax.set_title(_said(worst, order, radius))
-    ax.legend(frameon=False, fontsize=8)
+    titled(ax, _said(worst, order, radius))
+    if worst.any():
+        ax.legend(frameon=False, fontsize=8)
+    else:
+        ax.set_yscale("linear")
+        ax.set_yticks([])
+        ax.text(0.5, 0.5, "the remainder is 0 at every radius", transform=ax.transAxes, ha="center", va="center")
     return ax
 
 
@@ -73,7 +79,9 @@ def _slope(ax: Axes, radii: np.ndarray, worst: np.ndarray, order: float) -> None
     line = worst[middle] * (radii / radii[middle]) ** order
     # Above the points, so that both are seen; only as far down as they reach.
     seen = line >= worst[clear].min()
-    ax.plot(radii[seen], 2 * line[seen], "--", color=VERMILLION, label=f"fitted order {short(order)}")
+    ax.plot(
+        radii[seen], 2 * line[seen], "--", color=VERMILLION, label=f"slope {short(order)}, the order that was fitted"
+    )
 
 
 def _said(worst: np.ndarray, order: float, radius: float) -> str:
