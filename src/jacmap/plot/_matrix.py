@@ -112,6 +112,7 @@ def _aggregated(
     cells = min(m, MOST_CELLS), min(n, MOST_CELLS)
     at = cell_of(rows, m, cells[0]) * cells[1] + cell_of(columns, n, cells[1])
     high, low = np.zeros(cells[0] * cells[1]), np.zeros(cells[0] * cells[1])
-    np.maximum.at(high, at, values)
-    np.minimum.at(low, at, values)
+    with np.errstate(invalid="ignore"):
+        np.maximum.at(high, at, values)
+        np.minimum.at(low, at, values)
     return np.where(high >= -low, high, low).reshape(cells) + 0 * (high + low).reshape(cells), (m, n)

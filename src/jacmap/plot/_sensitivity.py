@@ -15,7 +15,7 @@ from ._colours import SIGNED, extends, overlaid, overlay
 from ._sample import numbers, some_finite
 
 LUMA = np.array([0.2126, 0.7152, 0.0722])  # of red, green and blue (ITU-R BT.709)
-DARKEST, LIGHTEST = 0.45, 1.0  # greys of the image: the dark hues of the overlay must be seen on all of them
+DARKEST, LIGHTEST = 0.6, 1.0  # greys of the image: the dark hues of the overlay must be seen on all of them
 
 
 def sensitivity_map(
@@ -23,8 +23,8 @@ def sensitivity_map(
 ) -> Axes:
     """How much each pixel moves one output: red where more of it raises it, blue where it lowers it.
 
-    `values` is H×W, or H×W×C, whose channels are summed with their signs: what happens when all channels of a pixel grow
-    alike. `image`, H×W or H×W×C, is drawn below in light greys, the more hidden the stronger the sensitivity.
+    `values` is H×W, or H×W×C, whose channels are summed with their signs: what happens when all channels of a pixel
+    grow alike. `image`, H×W or H×W×C, is drawn below in light greys, the more hidden the stronger the sensitivity.
     The colours reach from −limit to limit, the `percentile` of |values|, so that a few large ones do not hide the rest.
     `label` names what is seen, with its unit. What is not finite is hatched without an image, bare with one.
     Raises `ArgumentError`.

@@ -12,19 +12,21 @@ from .._errors import ArgumentError
 from .._jacobian import Jacobian
 from ._axes import axes, called, log_ticks, short, titled
 from ._colours import BLUE, GREY, VERMILLION
+from ._matrix import DENSE
 from ._sample import numbers
 
-ALL = 1000  # rows or columns up to which all singular values are computed
-FEW = 50  # of a larger J
+ALL = 2000  # rows or columns up to which all singular values are computed
+FEW = 20  # of a larger J
 
 
 def singular_values(J: Any, *, ax: Axes | None = None) -> Axes:
     """σ_1 ≥ σ_2 ≥ … of J: how much J stretches along each of its singular directions, at most and at least.
 
     `J` is a `Jacobian`, an object that has `singular_values` (`jm.geometry(J)`), a 2-D array, or the values themselves.
-    Of a `Jacobian` with more than 1000 rows and columns the 50 largest are drawn. Values up to eps·max(m, n)·σ_1 count
+    Of a `Jacobian` with more than 2000 rows and columns the 20 largest are drawn. Values up to eps·max(m, n)·σ_1 count
     as zero, as in `numpy.linalg.matrix_rank`: a dashed line, and below it they are hollow. Raises `ArgumentError`.
     """
+    name = f"J of {called(J)}: " if isinstance(J, Jacobian) else ""
     s, shape, eps = _values(J)
     tolerance = eps * max(shape) * s[0]
     rank = int((s > tolerance).sum())
@@ -44,7 +46,9 @@ def singular_values(J: Any, *, ax: Axes | None = None) -> Axes:
         ax.plot(k[rank:], at, "v", color=VERMILLION, markersize=size + 1, fillstyle="none", label=label)
         if tolerance:
             ax.axhline(tolerance, color=GREY, linestyle="--", linewidth=1, label=f"tolerance {short(float(tolerance))}")
-    ax.set_ylim(floor / 2 if below.size else smallest / _room(s, rank), max(float(s[0]), smallest) * _room(s, rank))
+    bottom, top = floor if below.size else smallest, max(float(s[0]), smallest)
+    air = max((top / bottom) ** 0.05, 1.25)
+    ax.set_ylim(bottom / air, top * air)
     ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
     ax.set_xlim(0.5, s.size + 0.5)
     ax.grid(True, which="major", color="0.9")
@@ -52,19 +56,10 @@ def singular_values(J: Any, *, ax: Axes | None = None) -> Axes:
     log_ticks(ax.yaxis)
     ax.set_xlabel("k, from the largest on")
     ax.set_ylabel("singular value σₖ: stretch of length")
-    titled(ax, f"{_name(J)}{_said(s, rank, min(shape))}")
+    titled(ax, f"{name}{_said(s, rank, min(shape))}")
     if below.size:
         ax.legend(frameon=False)
     return ax
-
-
-def _room(s: np.ndarray, rank: int) -> float:
-    """A factor of air above and below: a twentieth of the decades, but never none."""
-    return float(max((s[0] / s[rank - 1]) ** 0.05, 1.25)) if rank else 10.0
-
-
-def _name(J: Any) -> str:
-    return f"J of {called(J)}: " if isinstance(J, Jacobian) else ""
 
 
 def _said(s: np.ndarray, rank: int, full: int) -> str:
@@ -78,9 +73,11 @@ def _said(s: np.ndarray, rank: int, full: int) -> str:
 def _values(J: Any) -> tuple[np.ndarray, tuple[int, int], float]:
     """(descending values, shape of the matrix, eps of its precision)."""
     found: Any = J
-    shape = np.shape(J) if not hasattr(J, "singular_values") else tuple(J.shape)
+    if isinstance(J, Jacobian) and min(J.shape) <= ALL and J.shape[0] * J.shape[1] <= DENSE:
+        J = np.asarray(J.dense())
+    shape = tuple(J.shape) if hasattr(J, "shape") else np.shape(J)
     if isinstance(J, Jacobian):
-        found, shape = J.svd(None if min(J.shape) <= ALL else FEW)[1], J.shape
+        found = J.svd(FEW)[1]
     elif hasattr(J, "singular_values"):
         found = J.singular_values
     elif len(shape) == 2 and 0 not in shape:
