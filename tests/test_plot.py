@@ -49,10 +49,9 @@ def test_without_axes_a_figure_is_made_whose_words_lie_inside(name):
     assert ax.get_title() and ax.get_xlabel() and (ax.get_ylabel() or name in ("bars", "gains", "sensitivity_map"))
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_axes_of_another_kind_are_refused(name):
+def test_axes_of_another_kind_are_refused():
     with pytest.raises(jm.ArgumentError, match="^ax: got ndarray, expected one matplotlib Axes"):
-        CASES[name](ax=np.array([1.0]))
+        jm.plot.bars([1.0], ax=np.array([1.0]))
 
 
 # -- pattern ---------------------------------------------------------------------------------------------------
@@ -124,11 +123,11 @@ def test_what_is_not_finite_is_hatched_and_said():
 
 
 def test_a_large_matrix_shows_the_largest_entry_of_each_cell_in_any_form():
-    dense = sparse.random_array((600, 301), density=0.1, rng=np.random.default_rng(0)).toarray() - 0.01
-    dense[5, 7], dense[599, 300] = np.nan, -9.0
+    dense = sparse.random_array((300, 257), density=0.1, rng=np.random.default_rng(0)).toarray() - 0.01
+    dense[5, 7], dense[299, 256] = np.nan, -9.0
     expected = np.zeros((256, 256))
     for (i, j), value in np.ndenumerate(dense):
-        at = i * 256 // 600, j * 256 // 301
+        at = i * 256 // 300, j * 256 // 257
         if not abs(value) <= abs(expected[at]):
             expected[at] = value if not np.isnan(expected[at]) else np.nan
     for J in (dense, sparse.csr_array(dense), jax.experimental.sparse.BCOO.fromdense(jnp.asarray(dense))):

@@ -4,6 +4,7 @@ import os
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
@@ -205,6 +206,15 @@ def test_a_function_of_any_layout_and_precision():
     assert np.asarray(ax.collections[0].get_array())[0] == pytest.approx(4 * np.linspace(1, 2, 5))
 
 
+def test_single_precision_without_a_warning():
+    with jax.enable_x64(False):
+        ax = jm.plot.volume_map(cusp, LOW, HIGH, 20)
+        assert "orientation turns" in ax.get_title()
+        jm.plot.circle_to_ellipse(square, np.array([1.5, 0.5]))
+    fold = ax.lines[0].get_xydata()
+    assert fold[:, 1] == pytest.approx(fold[:, 0] ** 2, abs=1e-5)
+
+
 # -- bad input -------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("call", "message"),
@@ -247,6 +257,7 @@ def test_a_function_of_any_layout_and_precision():
         (lambda p: p.bars([1.0, 2.0], None, [[2, 1], [0, 1]]), "intervals: got shape"),
         (lambda p: p.bars([1.0], most=0), "most: got 0"),
         (lambda p: p.trust(3), "trust: got int, expected jm.geometry"),
+        (lambda p: p.sensitivity_map(np.array([[[1.0, np.nan]]])), "values: got no finite number among 1"),
         (lambda p: p.gains([1]), "J: got list, expected jm.linearize"),
     ],
 )

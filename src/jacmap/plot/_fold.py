@@ -18,9 +18,9 @@ ROUNDING = 8.0  # in units of eps times the products that a determinant is the d
 def folds(plane: PlaneMap, points: np.ndarray, J: np.ndarray) -> list[np.ndarray]:
     """The curves, (k, 2) each in the input plane, along which det J changes sign on the lattice `points`.
 
-    `J` (up, across, 2, 2) is the Jacobian there. A contour of the sign crosses edges between neighbours of opposite sign;
-    each crossing is found by bisection along its edge. Where |det J| grows without bound towards it (a pole), there is
-    no fold, and the curve is broken there by NaN.
+    `J` (up, across, 2, 2) is the Jacobian there. A contour of the sign crosses edges between neighbours of opposite
+    sign; each crossing is found by bisection along its edge. Where |det J| grows without bound towards it (a pole),
+    there is no fold, and the curve is broken there by NaN.
     """
     det, sign = determinants(J), _signs(J, plane.eps)
     across, up = points[0, :, 0], points[:, 0, 1]

@@ -93,6 +93,10 @@ def _said(J: Any, found: list[Gain]) -> tuple[str, str]:
 def _gain(segment: Jacobian) -> Gain:
     m, n = segment.shape
     frobenius = float(segment.norm("fro")) / n**0.5
+    if not np.isfinite(frobenius):
+        raise ArgumentError(
+            f"J: the Jacobian of {segment.name} is not finite here, expected numbers; choose another point"
+        )
     if min(m, n) <= DENSE:
         s = np.linalg.svd(numbers(segment.dense(), "J"), compute_uv=False)
         smallest, largest = float(s[-1]), float(s[0])

@@ -28,7 +28,8 @@ class PlaneMap:
         if not callable(f):
             raise ArgumentError(f"f: got {type(f).__name__}, expected a function of two numbers")
         self.f, self.name, self._shape = f, called(f), np.shape(like)
-        self._dtype = like.dtype if hasattr(like, "dtype") and jnp.issubdtype(like.dtype, jnp.floating) else None
+        floats = hasattr(like, "dtype") and jnp.issubdtype(like.dtype, jnp.floating)
+        self._dtype = jax.dtypes.canonicalize_dtype(like.dtype if floats else float)
         with translated(f):
             made = jax.eval_shape(self._flat, jnp.zeros(2, self._dtype))
         if not jnp.issubdtype(made.dtype, jnp.floating):

@@ -30,10 +30,10 @@ def sensitivity_map(
     Raises `ArgumentError`.
     """
     seen = _picture(values, "values")
-    some_finite(seen, "values")
     if not isinstance(percentile, (int, float)) or not 0 < percentile <= 100:
         raise ArgumentError(f"percentile: got {percentile!r}, expected a number above 0, at most 100")
     flat = seen.sum(axis=2) if seen.ndim == 3 else seen
+    some_finite(flat, "values")
     limit, said = _limit(np.abs(flat[np.isfinite(flat)]), percentile)
     norm = Normalize(-limit, limit)
     height, width = flat.shape
@@ -82,5 +82,6 @@ def _grey(image: Any, shape: tuple[int, ...]) -> np.ndarray:
     if array.ndim == 3:
         array = array[..., :3] @ LUMA if array.shape[2] >= 3 else array[..., 0]
     some_finite(array, "image")
-    low, high = np.nanmin(array), np.nanmax(array)
+    finite = array[np.isfinite(array)]
+    low, high = finite.min(), finite.max()
     return DARKEST + (LIGHTEST - DARKEST) * (array - low) / ((high - low) or 1.0)
