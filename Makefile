@@ -25,10 +25,14 @@ bench-%: $(VENV)/.ready-bench
 	@mkdir -p benchmarks/out
 	$(BIN)/python benchmarks/$*.py
 
+# Trained weights that ship in a package: its code needs PyTorch and is not run, so neither is PyTorch installed.
+WEIGHTS := facenet-pytorch==2.6.0
+
 # A stamp per extra: only a changed pyproject.toml (or a missing environment) installs again.
 STAMPS := $(VENV)/.ready-demo $(VENV)/.ready-test $(VENV)/.ready-bench
 $(STAMPS): $(VENV)/.ready-%: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	$(if $(filter test bench,$*),$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(WEIGHTS))
 	@touch $@
 
 # Plain python3 if it will do, else the newest that does. Each is run, not merely found: version

@@ -7,16 +7,20 @@ Written to benchmarks/out/meaning.json as rows of case, figure, unit, floor, hol
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import sys
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+import _geometry
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -184,6 +188,56 @@ def landmarks(quick: bool, tick: Tick) -> Iterator[Row]:
     yield Row("the same, time of jit(jm.jacobian), of jit(jacrev)", times["ours"] / times["theirs"], "×")
 
 
+def geometry(quick: bool, tick: Tick) -> Iterator[Row]:
+    """Singular values, determinant, volume and rotation against closed forms; folds, flips and kinks are told."""
+    with jax.enable_x64(True):
+        for name, known in _geometry.MAPS.items():
+            tick(f"geometry: {name}")
+            far = _geometry.difference(known)
+            yield Row(f"geometry of the map {name}: difference from the closed form", far, "", 1e-10, at_most=True)
+        said = _geometry.told()
+    yield Row(f"told in words: {', '.join(said)}", sum(said.values()), f"of {len(said)}", len(said))
+
+
+def reports(quick: bool, tick: Tick) -> Iterator[Row]:
+    """The four reports of `make demo`: size, and what Chromium says of them where it is installed."""
+    from demo import CASES, report_on
+
+    root = Path(__file__).parents[1]
+    with tempfile.TemporaryDirectory() as folder:
+        pages, seconds = [], []
+        for case in CASES[: 1 if quick else None]:
+            tick(f"report: {case.name}")
+            start = perf_counter()
+            with contextlib.chdir(root):
+                pages.append(report_on(case, Path(folder)))
+            seconds.append(perf_counter() - start)
+        yield Row("reports of the demo: the largest", max(page.stat().st_size for page in pages) / 1e6, "MB", 3.0, True)
+        yield Row("the same: the slowest, the target's own import included", max(seconds), "s")
+        errors, faults = _opened(pages)
+        if errors is not None:
+            yield Row("the same, in headless Chromium: errors in the console", errors, "", 0, at_most=True)
+            yield Row("the same: violations that axe-core finds, light and dark", faults, "", 0, at_most=True)
+
+
+def _opened(pages: list[Path]) -> tuple[int | None, int]:
+    """(errors in the console, violations of accessibility); None where there is no browser."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    import browser
+
+    if browser.missing():
+        return None, 0
+    errors = faults = 0
+    with contextlib.closing(browser.page_of()) as opened:
+        page = next(opened)
+        for path in pages:
+            for scheme in ("light", "dark"):
+                page.open(path, scheme=scheme)
+                errors += len(page.console())
+                faults += len(page.violations())
+    return errors, faults
+
+
 CASES: dict[str, Case] = {
     "memory": memory,
     "coverage": coverage,
@@ -191,6 +245,8 @@ CASES: dict[str, Case] = {
     "bounds": bounds,
     "sanity": sanity,
     "landmarks": landmarks,
+    "geometry": geometry,
+    "reports": reports,
 }
 
 if __name__ == "__main__":

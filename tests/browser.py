@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage")  # fmt: skip
 
@@ -78,6 +76,8 @@ def _found(names: tuple[str, ...]) -> str | None:
 def page_of() -> Iterator[Page]:
     """A page for a fixture; skips where there is no browser."""
     if why := missing():
+        import pytest
+
         pytest.skip(why)
     import axe_selenium_python
     from selenium import webdriver

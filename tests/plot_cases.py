@@ -1,0 +1,79 @@
+"""One drawing per function of jacmap.plot, on small real maps; used by the image tests and by those of what is said."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jacmap as jm
+
+
+def square(p):
+    """z² in real numbers: det J = 4|z|²."""
+    return jnp.stack([p[0] ** 2 - p[1] ** 2, 2 * p[0] * p[1]])
+
+
+def polar(p):
+    """det J = r."""
+    return jnp.stack([p[0] * jnp.cos(p[1]), p[0] * jnp.sin(p[1])])
+
+
+def mobius(p):
+    """(z − 1)/(z + 1): det J = 4/|z + 1|⁴, a pole at −1."""
+    x, y = p
+    size = (x + 1) ** 2 + y**2
+    return jnp.stack([(x * x + y * y - 1) / size, 2 * y / size])
+
+
+def cusp(p):
+    """Whitney's cusp: det J = 3x² − 3y, so the fold is y = x² and its image (−2x³, x²)."""
+    return jnp.stack([p[0] ** 3 - 3 * p[0] * p[1], p[1]])
+
+
+def vortex(p):
+    """Divergence 0.6x − 0.2, rotation (2 − x² − y²) exp(−(x² + y²)/2)."""
+    x, y = p
+    decay = jnp.exp(-(x * x + y * y) / 2)
+    return jnp.stack([-y * decay + 0.3 * x**2, x * decay - 0.2 * y])
+
+
+def sphere(p):
+    """√det(JᵀJ) = sin(polar angle)."""
+    return jnp.stack([jnp.sin(p[0]) * jnp.cos(p[1]), jnp.sin(p[0]) * jnp.sin(p[1]), jnp.cos(p[0])])
+
+
+def rod(u):
+    """Banded: each entry and its neighbours."""
+    flow = (1 + u[:-1] ** 2) * jnp.diff(u)
+    return u + 0.1 * jnp.diff(flow, prepend=0, append=0)
+
+
+def bottleneck(x):
+    """12 → 3 → 12, so that the chain has two segments."""
+    down = jnp.asarray(np.linalg.qr(np.random.default_rng(0).standard_normal((12, 3)))[0])
+    return down @ jnp.tanh(0.5 * (down.T @ x))
+
+
+RADII = np.logspace(-5, 0, 11)
+TRUST = SimpleNamespace(
+    radii=RADII, remainders=np.stack([c * RADII**2 for c in (0.1, 1.0, 0.6)]), order=2.0, radius=0.02, tolerance=0.01
+)
+WAVE = np.sin(np.arange(64.0)).reshape(8, 8)
+POINT = jnp.array([1.5, 0.5])
+
+CASES: dict[str, Callable] = {
+    "pattern": lambda **o: jm.plot.pattern(jm.linearize(rod, jnp.linspace(0.0, 1.0, 30)), **o),
+    "pattern_large": lambda **o: jm.plot.pattern(jm.linearize(rod, jnp.linspace(0.0, 1.0, 3000)), **o),
+    "matrix": lambda **o: jm.plot.matrix(np.array([[3.0, -1.0, np.nan], [1.0, 3.0, 0.0]]), **o),
+    "circle_to_ellipse": lambda **o: jm.plot.circle_to_ellipse(cusp, jnp.array([1.0, 0.3]), 0.3, **o),
+    "grid": lambda **o: jm.plot.grid(cusp, [-1.0, -0.5], [1.0, 1.0], 9, **o),
+    "volume_map": lambda **o: jm.plot.volume_map(cusp, [-1.0, -0.5], [1.0, 1.0], 61, **o),
+    "singular_values": lambda **o: jm.plot.singular_values(np.diag([3.0, 1.0, 0.2, 1e-18, 0.0]), **o),
+    "sensitivity_map": lambda **o: jm.plot.sensitivity_map(WAVE, np.arange(64.0).reshape(8, 8), **o),
+    "vector_field": lambda **o: jm.plot.vector_field(vortex, [-2.0, -2.0], [2.0, 2.0], 9, **o),
+    "bars": lambda **o: jm.plot.bars([0.3, -2.0, 1.0], ["a", "b", "c"], [[0, 1], [-3, -1], [0.5, 2]], **o),
+    "trust": lambda **o: jm.plot.trust(TRUST, **o),
+    "gains": lambda **o: jm.plot.gains(jm.linearize(bottleneck, jax.random.normal(jax.random.key(0), 12)), **o),
+}
