@@ -156,6 +156,21 @@ def test_total_sobol_indices_lie_below_their_bound() -> None:
     assert "S_tot at most" in str(found)
 
 
+@pytest.mark.parametrize("rows", [50, 500])
+def test_the_exact_bound_lies_in_its_interval_as_often_as_it_says(rows: int) -> None:
+    def together(x: jax.Array) -> jax.Array:
+        return jax.vmap(ishigami.f)(x.reshape(60, 3))
+
+    data = np.random.default_rng(5).uniform(*ishigami.BOUNDS, (rows, 180))
+    found = jm.sensitivity(together, data=data, distribution="uniform", bounds=ishigami.BOUNDS, progress=False)
+    assert found.intervals.sobol is not None
+    low, high = np.moveaxis(found.intervals.sobol[np.arange(60)[:, None], np.arange(180).reshape(60, 3)], -1, 0)
+    exact = 4 * ishigami.MEAN_SQUARES / ishigami.VARIANCE
+    inside = ((low <= exact) & (exact <= high)).sum(axis=0)
+    assert (inside >= 53).all() and (inside < 60).any(), inside  # 95 % of 60 is 57; fewer than 53 are one in 100
+    assert (found.intervals.sobol[0, 3:] == 0).all()  # inputs of the other outputs
+
+
 def test_the_bound_is_sharp_for_a_linear_function_of_normal_inputs() -> None:
     """S_tot = a_j² σ_j² / Σ, and the bound is equal to it."""
     slope, sigma = np.array([1.0, 2.0, 3.0]), np.array([3.0, 1.0, 0.5])
@@ -269,6 +284,11 @@ def test_a_constant_feature_is_told_and_has_no_importance() -> None:
     found = jm.sensitivity(lambda x: x[0] + 5 * x[1], data=data)
     assert found.importance[0, 1] == 0 and found.mean[0, 1] == 5
     assert "Constant in the data, so importance 0: x[1]." in str(found)
+
+
+def test_few_rows_are_told() -> None:
+    assert "Fewer than 20 rows" in str(jm.sensitivity(plane, data=normal(19, 2)))
+    assert "Fewer than 20 rows" not in str(jm.sensitivity(plane, data=normal(20, 2)))
 
 
 def test_one_row_is_a_point() -> None:

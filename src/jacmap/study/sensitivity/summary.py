@@ -41,7 +41,7 @@ class DataSensitivity:
     - `mean`: of J, with signs; `mean_absolute`: of |J|, units of the output per unit of the input;
     - `mean_square`: of J²: ν, the derivative-based global sensitivity measure of Sobol & Kucherenko 2009 ("Derivative
       based global sensitivity measures and their link with global sensitivity indices", eq. 3);
-    - `intervals`: confidence intervals at `level` (Hall's for skewed data; percentiles of the bootstrap for the bound);
+    - `intervals`: confidence intervals at `level` (Hall's for skewed data; a bootstrap of the logarithm for the bound);
     - `importance`: spread_j √ν_ij, in units of the output: how far the variation of an input moves the output;
     - `sobol_bound`: C_j ν_ij / Var(y_i), at least the total Sobol index of independent inputs with the distribution
       said, by Poincaré's inequality: C = (b − a)²/π² (uniform on [a, b]), σ² (normal) (Lamboni et al. 2013,
