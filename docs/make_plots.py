@@ -1,4 +1,4 @@
-"""Draws docs/plots.png: one of each plot, on the maps and networks of examples/."""
+"""Draws docs/plots.webp: one of each plot, on the maps and networks of examples/."""
 
 import io
 import sys
@@ -64,7 +64,7 @@ def main() -> None:
     axes[-1, -1].remove()
     drawn = io.BytesIO()
     fig.savefig(drawn, dpi=60)
-    Image.open(drawn).convert("RGB").quantize(128).save(ROOT / "docs/plots.png", optimize=True)
+    Image.open(drawn).convert("RGB").save(ROOT / "docs/plots.webp", quality=88, method=6)
 
 
 if __name__ == "__main__":

@@ -82,9 +82,12 @@ def test_the_circle_its_image_and_the_ellipse():
 
 
 def test_singular_directions_end_on_the_half_axes():
-    ax = jm.plot.circle_to_ellipse(lambda p: jnp.stack([2 * p[1], 5 * p[0]]), [0.0, 0.0], 0.1)
-    tips = {line.get_label()[:12]: line.get_xydata()[0] for line in ax.lines if line.get_label().startswith("σ")}
-    assert tips["σ₁ = 5, alon"] == pytest.approx([0.0, 0.5]) and tips["σ₂ = 2, alon"] == pytest.approx([0.2, 0.0])
+    cos, sin = np.cos(0.5), np.sin(0.5)
+    turned = np.array([[cos, -sin], [sin, cos]]) @ np.diag([5.0, 2.0]) @ np.array([[0.0, 1.0], [1.0, 0.0]])
+    ax = jm.plot.circle_to_ellipse(lambda p: turned @ p, [0.0, 0.0], 0.1)
+    tips = {line.get_label(): line.get_xydata()[0] for line in ax.lines if line.get_label().startswith("σ")}
+    assert tips["σ₁ = 5, along v₁"] == pytest.approx([0.5 * cos, 0.5 * sin])  # v₁ = (0, 1)
+    assert tips["σ₂ = 2, along v₂"] == pytest.approx([-0.2 * sin, 0.2 * cos])  # v₂ = (1, 0)
     assert "orientation reversed" in ax.get_title()
 
 

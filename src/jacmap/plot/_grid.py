@@ -15,7 +15,8 @@ from ._colours import GREY, SIZES, VERMILLION, extends, sizes
 from ._fold import determinants, folds
 from ._sample import PlaneMap, box, count, lattice, some_finite
 
-SAMPLES = 241  # points of a line; of the lattice that folds are looked for on, along each axis
+PIECES = 96  # of a line: what still looks smooth, in an SVG file of half a megabyte
+SAMPLES = 241  # of the lattice that folds are looked for on, along each axis
 
 
 def grid(f: Callable[..., Any], lower: Any, upper: Any, lines: int = 17, *, ax: Axes | None = None) -> Axes:
@@ -29,8 +30,8 @@ def grid(f: Callable[..., Any], lower: Any, upper: Any, lines: int = 17, *, ax: 
     lines = count(lines, "lines", 2)
     plane = PlaneMap(f, lower)
     families = [
-        lattice(low, high, lines, SAMPLES).swapaxes(0, 1),  # (lines, samples, 2): x[0] constant
-        lattice(low, high, SAMPLES, lines),
+        lattice(low, high, lines, PIECES + 1).swapaxes(0, 1),  # (lines, samples, 2): x[0] constant
+        lattice(low, high, PIECES + 1, lines),
     ]
     images = [plane.jacobians(points) for points in families]
     everything = np.concatenate([value.reshape(-1, 2) for value, _ in images])

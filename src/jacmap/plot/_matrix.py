@@ -115,4 +115,4 @@ def _aggregated(
     with np.errstate(invalid="ignore"):
         np.maximum.at(high, at, values)
         np.minimum.at(low, at, values)
-    return np.where(high >= -low, high, low).reshape(cells) + 0 * (high + low).reshape(cells), (m, n)
+    return np.where(high >= -low, high, low).reshape(cells), (m, n)
