@@ -6,7 +6,7 @@ AREAS := $(filter-out _%,$(basename $(notdir $(wildcard benchmarks/*.py))))
 .PHONY: help demo test bench clean
 
 help:
-	@echo "make demo        explain four real functions and measure them against jax.jacfwd and jax.jacrev"
+	@echo "make demo        explain four real functions, measure them against JAX, write a page on each"
 	@echo "make test        ruff, mypy and the tests"
 	@echo "make bench       every benchmark ($(AREAS)); make bench-AREA for one"
 	@echo "make clean       remove $(VENV) and the caches"
