@@ -148,6 +148,20 @@ def test_the_nearest_of_many_kinks_in_a_network() -> None:
     assert found.radius >= np.abs(switches).min() * (1 - 1e-6)
 
 
+def test_kinks_that_are_close_are_not_said_to_be_at_the_point() -> None:
+    """Single precision hides what happens between 0 and the first of many kinks, but slopes do not need differences."""
+    random = np.random.default_rng(0)
+    layers = [jnp.asarray(random.standard_normal(s) / np.sqrt(s[1]), jnp.float32) for s in ((256, 64), (128, 256))]
+
+    def network(x: jax.Array) -> jax.Array:
+        return jax.nn.softmax(layers[1] @ jax.nn.relu(layers[0] @ x))
+
+    found = jm.geometry(jm.linearize(network, jnp.asarray(random.uniform(size=64), jnp.float32))).trust
+    assert found.kink.what == "bend" and found.kink.distance > 0
+    assert found.radius > 0
+    assert "at the point itself" not in str(found)
+
+
 def test_the_end_of_the_domain_is_told() -> None:
     found = geometry_of("logarithm").trust
     assert 0.2 <= found.outside <= 0.8

@@ -41,6 +41,7 @@ class Local:
                 "their own"
             )
         self.eps = float(J._traced.eps)
+        self.forward: bool = J._traced.graph.forward  # can every operation run in forward mode?
         self.point = self.x.astype(float)
         self.scale = max(1.0, float(np.linalg.norm(self.point)))
         self.batch = int(np.clip(BATCH_ENTRIES // (self.m + self.n), 1, LARGEST_BATCH))
