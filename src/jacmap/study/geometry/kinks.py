@@ -76,9 +76,9 @@ def at_the_point(
     """The kink that low orders of the remainder betray, along the direction that shows it best.
 
     `signed` (2k, n) are the directions and their opposites, `labels` (k,) their names, `error` and its `noise` (2k, R)
-    are those at the distances `radii`, `largest` is J's largest singular value. An order alone may come from a kink that
-    is merely close: so the values or the slopes a few roundings of x away must differ from those at x; or, for a rule of
-    its own, agree with J while f does not.
+    are those at the distances `radii`, `largest` is J's largest singular value. An order alone may come from a kink
+    that is merely close: so the values or the slopes a few roundings of x away must differ from those at x; or, for a
+    rule of its own, agree with J while f does not.
     """
     clear = np.isfinite(error) & (error > noise)
     rough = np.flatnonzero((orders < ROUGH) & clear.any(1))
