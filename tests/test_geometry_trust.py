@@ -200,6 +200,21 @@ def test_a_weak_kink_within_the_tolerance_is_told_but_costs_no_radius() -> None:
     assert found.radius == pytest.approx((0.01 * 1.001 - 0.002), rel=1e-3)
 
 
+def test_a_pole_is_no_kink_with_slopes() -> None:
+    kink = trust_of(lambda x: 1 / (1 - x), [0.0], radius=3.0).kink
+    assert kink is None or (kink.what in ("steep", "jump") and kink.distance == pytest.approx(1, rel=1e-6))
+
+
+def test_fast_but_smooth_is_no_kink_and_sizes_may_be_extreme() -> None:
+    assert trust_of(lambda x: jnp.sin(1e6 * x), [1e-6]).kink is None
+    nano = trust_of(lambda x: jnp.sin(1e9 * x), [1e-9], radius=1e-9)
+    assert nano.order == pytest.approx(2, abs=0.01)
+    assert nano.radius == pytest.approx(1e-9 * trust_of(jnp.sin, [1.0]).radius, rel=1e-6)
+    found = trust_of(lambda x: x**2, [1e150])
+    assert found.radius == pytest.approx(0.02e150, rel=1e-6)
+    assert found.order == pytest.approx(2, abs=0.01)
+
+
 def test_the_same_seed_gives_the_same_answer() -> None:
     J = jm.linearize(jnp.sin, jnp.linspace(0.0, 1.0, 9))
     first, again, other = (jm.geometry(J, seed=seed).trust for seed in (1, 1, 2))

@@ -14,7 +14,7 @@ from ..._errors import ArgumentError
 from ..._jacobian import Jacobian
 from . import directions as choice
 from .kinds import Kind
-from .local import Local
+from .local import Local, lengths
 from .recognise import recognised
 from .sphere import Sphere, sphere
 from .trust import Trust, trust
@@ -180,7 +180,7 @@ def geometry(
         point=local.point,
         matrix=matrix,
         image=image,
-        frobenius=float(np.linalg.norm(matrix)),
+        frobenius=float(lengths(matrix.reshape(1, -1))[0]),
         trust=measure,
         kinds=recognised(local, image, measure, matrix, seed),
         invertibility=J.locally_invertible() if m == n else None,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .local import Local
+from .local import Local, lengths
 
 ROUGH = 1.5  # orders of the remainder below this belong to no differentiable f
 BEND = 0.8  # and below this no line fits on one side
@@ -22,7 +22,7 @@ DIFFERENT = 0.1  # of the largest: a difference that takes part
 INTERVALS = 24
 ROUND = 4  # halvings after which a smooth change has shrunk to 1/16
 KEPT_FIRST, KEPT = 0.1, 0.5  # share of a change that must remain after a round, the first one and the others
-ROUNDS = (6, 3)  # in double and in single precision
+ROUNDS = (12, 5)  # in double and in single precision: down to neighbouring numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,13 +112,13 @@ def _sides(
     places = local.point + np.outer([step, -step, t, -t], v)
     values, slopes = local.slopes(places, np.tile(v, (4, 1)))
     stated, changes = push(v[:, None])[:, 0], values - local.value
-    size = max(largest, *np.linalg.norm(slopes[:2], axis=1))
-    if np.linalg.norm(changes[:2], axis=1).max() > SURE * (noise + step * size):
+    size = max(largest, *lengths(slopes[:2]))
+    if lengths(changes[:2]).max() > SURE * (noise + step * size):
         return "jump", changes[1], changes[0]
-    if np.linalg.norm(slopes[:2] - stated, axis=1).max() > local.eps**0.5 * size:
+    if lengths(slopes[:2] - stated).max() > local.eps**0.5 * size:
         return ("steep" if order < BEND else "bend"), slopes[1], slopes[0]
     found = (changes[2] - changes[3]) / (2 * t)
-    if np.linalg.norm(slopes - stated) < DIFFERENT * size < np.linalg.norm(found - stated):
+    if lengths(slopes - stated).max() < DIFFERENT * size < lengths((found - stated)[None])[0]:
         return "slope", stated, found
     return "", stated, stated
 
@@ -203,6 +203,8 @@ class _Lines:
         v, label = self.signed[line], names[line]
         if np.abs(values).max() > SURE * steepest * (ends[1] - ends[0]) + units * self.noise:
             return Kink("jump", ends[1], label, v, _taking_part(values), math.nan, math.nan)
+        if steepest * ends[1] > units * self.local.eps**-0.5:  # a pole
+            return Kink("steep", ends[1], label, v, _taking_part(behind - before), math.nan, math.nan)
         return Kink("bend", ends[1], label, v, _taking_part(behind - before), *_most_different(before, behind))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .kinks import INTERVALS, ROUGH, Kink, at_the_point, nearest
-from .local import Local
+from .local import Local, lengths
 
 RADII = 18  # distances that are tried, a factor of 4 apart, or of 2 in single precision
 PROBES = 12  # second differences that show the rounding of f
@@ -103,10 +103,10 @@ class _Model:
         real, values = self.local.values(self.local.point + steps)
         change = self.push(real.T).T
         with np.errstate(invalid="ignore", over="ignore"):
-            error = np.linalg.norm(values - self.local.value - change, axis=1)
-            size = np.linalg.norm(values, axis=1) + self.largest * np.linalg.norm(real, axis=1)
+            error = lengths(values - self.local.value - change)
+            size = lengths(values) + self.largest * lengths(real)
         error, size = np.where(np.isfinite(error), error, np.inf), np.where(np.isfinite(error), size, 0.0)
-        return error, SCATTER * self.noise + ROUNDING * self.local.eps * size, np.linalg.norm(change, axis=1)
+        return error, SCATTER * self.noise + ROUNDING * self.local.eps * size, lengths(change)
 
 
 def trust(
@@ -120,8 +120,8 @@ def trust(
 ) -> Trust:
     """Measure the model; `push` multiplies (n, k) by J, `straight` says that f is known to be affine."""
     columns, labels = directions
-    model = _Model(local, push, largest, _noise(local, push))
-    gains = np.linalg.norm(push(columns), axis=0)
+    model = _Model(local, push, largest, _noise(local, push, looked_at))
+    gains = lengths(push(columns).T)
     killed = gains <= local.eps * max(local.m, local.n) * largest
     ratio = 4.0 if local.eps < 1e-10 else 2.0
     radii = looked_at * ratio ** np.arange(1.0 - RADII, 1.0)
@@ -176,24 +176,24 @@ def trust(
     )
 
 
-def _noise(local: Local, push: Callable[[np.ndarray], np.ndarray]) -> float:
+def _noise(local: Local, push: Callable[[np.ndarray], np.ndarray], looked_at: float) -> float:
     """The size of f's rounding near the point, from second differences over short steps.
 
-    As in Moré and Wild (SIAM J. Sci. Comput. 33, 2011), with few differences: they are taken √eps away from the point,
-    where a kink at the point takes no part, over steps so short that what is left of a smooth f is below its rounding.
-    J removes what x + h loses when it is rounded. The upper quartile: a result of few digits often does not change at
-    all, and a difference across a kink is rare.
+    As in Moré and Wild (SIAM J. Sci. Comput. 33, 2011), with few differences: they are taken a little away from the
+    point, where a kink at the point takes no part, over steps so short that what is left of a smooth f is below its
+    rounding. J removes what x + h loses when it is rounded. The upper quartile: a result of few digits often does not
+    change at all, and a difference across a kink is rare.
     """
     random = np.random.default_rng(0)
     away, step = random.standard_normal((2, PROBES, local.n))
-    length = local.eps**0.5 * local.scale
+    length = max(local.eps**0.5 * looked_at, 1e3 * local.eps * float(np.abs(local.point).max()))
     centre = local.point + length * away / np.linalg.norm(away, axis=1, keepdims=True)
     step *= SHORT * length / np.linalg.norm(step, axis=1, keepdims=True)
     rests = []
     for shift in (step, 0, -step):
         real, values = local.values(centre + shift)
         rests.append(values - local.value - push(real.T).T)
-    sizes = np.linalg.norm(rests[0] - 2 * rests[1] + rests[2], axis=1) / 6**0.5
+    sizes = lengths(rests[0] - 2 * rests[1] + rests[2]) / 6**0.5
     return float(np.quantile(sizes[np.isfinite(sizes)], 0.75)) if np.isfinite(sizes).any() else 0.0
 
 
