@@ -53,7 +53,9 @@ RADII = [
 
 @pytest.mark.parametrize(("f", "at", "tolerance", "radius"), RADII)
 def test_radius_in_closed_form(f: object, at: list[float], tolerance: float, radius: float) -> None:
-    assert trust_of(f, at, tolerance=tolerance).radius == pytest.approx(radius, rel=1e-6)
+    found = trust_of(f, at, tolerance=tolerance)
+    assert found.radius == pytest.approx(radius, rel=1e-6)
+    assert found.reach.tolist() == pytest.approx([radius] * found.reach.size, rel=1e-6) or len(at) > 1
 
 
 def test_remainders_are_what_they_say() -> None:
