@@ -57,6 +57,12 @@ def test_what_a_rule_is_said_to_follow_from_does_imply_it(rule: kinds.Rule) -> N
         assert {other, rule.name} <= found
 
 
+def test_half_precision_does_not_make_everything_an_identity() -> None:
+    eps = 2.0**-7  # bfloat16
+    assert "identity" not in names(0.54 * np.eye(3), eps)
+    assert "identity" in names(np.eye(3) + eps, eps)
+
+
 def test_a_plain_matrix_is_nothing_special() -> None:
     assert names(np.array([[1.0, 2.0, 0.5], [0.3, -1.0, 4.0], [2.0, 0.1, 1.5]])) == set()
     assert names(np.array([[3.0]])) == set()

@@ -53,7 +53,9 @@ RADII = [
 
 @pytest.mark.parametrize(("f", "at", "tolerance", "radius"), RADII)
 def test_radius_in_closed_form(f: object, at: list[float], tolerance: float, radius: float) -> None:
-    assert trust_of(f, at, tolerance=tolerance).radius == pytest.approx(radius, rel=1e-6)
+    found = trust_of(f, at, tolerance=tolerance)
+    assert found.radius == pytest.approx(radius, rel=1e-6)
+    assert found.reach.tolist() == pytest.approx([radius] * found.reach.size, rel=1e-6) or len(at) > 1
 
 
 def test_remainders_are_what_they_say() -> None:
@@ -148,6 +150,20 @@ def test_the_nearest_of_many_kinks_in_a_network() -> None:
     assert found.radius >= np.abs(switches).min() * (1 - 1e-6)
 
 
+def test_kinks_that_are_close_are_not_said_to_be_at_the_point() -> None:
+    """Single precision hides what happens between 0 and the first of many kinks, but slopes do not need differences."""
+    random = np.random.default_rng(0)
+    layers = [jnp.asarray(random.standard_normal(s) / np.sqrt(s[1]), jnp.float32) for s in ((256, 64), (128, 256))]
+
+    def network(x: jax.Array) -> jax.Array:
+        return jax.nn.softmax(layers[1] @ jax.nn.relu(layers[0] @ x))
+
+    found = jm.geometry(jm.linearize(network, jnp.asarray(random.uniform(size=64), jnp.float32))).trust
+    assert found.kink.what == "bend" and found.kink.distance > 0
+    assert found.radius > 0
+    assert "at the point itself" not in str(found)
+
+
 def test_the_end_of_the_domain_is_told() -> None:
     found = geometry_of("logarithm").trust
     assert 0.2 <= found.outside <= 0.8
@@ -184,6 +200,21 @@ def test_a_weak_kink_within_the_tolerance_is_told_but_costs_no_radius() -> None:
     found = trust_of(lambda x: x + x**2 + 1e-3 * jnp.abs(x), [0.0])  # J = 1 + 10⁻³, by JAX's convention
     assert found.kink.what == "bend" and found.kink.distance == 0
     assert found.radius == pytest.approx((0.01 * 1.001 - 0.002), rel=1e-3)
+
+
+def test_a_pole_is_no_kink_with_slopes() -> None:
+    kink = trust_of(lambda x: 1 / (1 - x), [0.0], radius=3.0).kink
+    assert kink is None or (kink.what in ("steep", "jump") and kink.distance == pytest.approx(1, rel=1e-6))
+
+
+def test_fast_but_smooth_is_no_kink_and_sizes_may_be_extreme() -> None:
+    assert trust_of(lambda x: jnp.sin(1e6 * x), [1e-6]).kink is None
+    nano = trust_of(lambda x: jnp.sin(1e9 * x), [1e-9], radius=1e-9)
+    assert nano.order == pytest.approx(2, abs=0.01)
+    assert nano.radius == pytest.approx(1e-9 * trust_of(jnp.sin, [1.0]).radius, rel=1e-6)
+    found = trust_of(lambda x: x**2, [1e150])
+    assert found.radius == pytest.approx(0.02e150, rel=1e-6)
+    assert found.order == pytest.approx(2, abs=0.01)
 
 
 def test_the_same_seed_gives_the_same_answer() -> None:

@@ -132,10 +132,10 @@ def test_a_point_is_needed_for_numbers_and_pictures() -> None:
 
 
 def test_without_sympy_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = sys.modules["jacmap.study.symbolic"]
+    module = sys.modules["jacmap.study.formulas"]
     monkeypatch.setitem(sys.modules, "sympy", None)
-    module._sympy.cache_clear()  # type: ignore[attr-defined]
+    module.sympy_or_error.cache_clear()  # type: ignore[attr-defined]
     with pytest.raises(jm.JacmapError, match=r"jacmap\[symbolic\]"):
         jm.symbolic("x")
     monkeypatch.undo()
-    module._sympy.cache_clear()  # type: ignore[attr-defined]
+    module.sympy_or_error.cache_clear()  # type: ignore[attr-defined]

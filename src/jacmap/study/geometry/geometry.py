@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,9 @@ import scipy.sparse
 from ..._errors import ArgumentError
 from ..._jacobian import Jacobian
 from . import directions as choice
-from .kinds import EVERYWHERE, HERE, NEARBY, Kind, from_pattern, measured, together
-from .local import Local
+from .kinds import Kind
+from .local import Local, lengths
+from .recognise import recognised
 from .sphere import Sphere, sphere
 from .trust import Trust, trust
 
@@ -173,13 +173,6 @@ def geometry(
         gains = np.concatenate([image.singular_values, np.zeros(right.shape[1])])
         chosen = choice.worst(local, right, gains, seed)
     measure = _trust(local, lambda v: matrix @ v, image, chosen, tolerance, radius)
-    nearby = cache(lambda: local.nearby(seed))
-    kinds = together(
-        _plainly(local, image, measure),
-        _singular(local, image, nearby),
-        from_pattern(J.pattern),
-        measured(matrix, local.eps, _constant(J), nearby),
-    )
     left_out = () if null is not None else (f"a basis of the null space ({n} × {n - rank})",)
     return Geometry(
         J=J,
@@ -187,9 +180,9 @@ def geometry(
         point=local.point,
         matrix=matrix,
         image=image,
-        frobenius=float(np.linalg.norm(matrix)),
+        frobenius=float(lengths(matrix.reshape(1, -1))[0]),
         trust=measure,
-        kinds=kinds,
+        kinds=recognised(local, image, measure, matrix, seed),
         invertibility=J.locally_invertible() if m == n else None,
         left_out=left_out,
     )
@@ -223,43 +216,6 @@ def _trust(
     return trust(local, push, largest, chosen, tolerance, looked_at, local.J._form.affine)
 
 
-def _constant(J: Jacobian) -> bool:
-    """Is J the same at every point, as the graph of f shows it? (f itself may have steps.)"""
-    return J.plan().chosen.name == "constant"
-
-
-def _plainly(local: Local, image: Sphere, measure: Trust) -> tuple[Kind, ...]:
-    """The kinds that need no rule: by shape, by what the model leaves out, by rank."""
-    found = []
-    m, n = local.m, local.n
-    if m == 1 < n:
-        length = float(image.singular_values.max(initial=0.0))
-        meaning = "J is the gradient: it points where f grows fastest"
-        found.append(Kind("gradient", f"one output; length {length:.4g}", meaning, EVERYWHERE, value=length))
-    if measure.order == math.inf and measure.radius == math.inf:
-        known = local.J._form.affine
-        meaning = "f is its linear model" if known else f"up to distance {measure.looked_at:.3g}, as measured"
-        evidence, value = "what J leaves out is rounding", float(measure.remainders.max())
-        found.append(Kind("affine", evidence, meaning, EVERYWHERE if known else NEARBY, value=value))
-    return tuple(found)
-
-
-def _singular(local: Local, image: Sphere, nearby: Callable[[], list[np.ndarray]]) -> tuple[Kind, ...]:
-    m, n = local.m, local.n
-    if m != n or image.rank == n or not image.singular_values[0]:
-        return ()
-    s = image.singular_values
-    evidence = f"smallest singular value below {local.eps * n * s[0]:.0e}, largest {s[0]:.3g}"
-    if local.J.rank_bound < n or _constant(local.J):
-        scope = EVERYWHERE
-    else:
-        around = [sphere(matrix, local.eps).rank for matrix in nearby()]
-        scope = NEARBY if around and all(rank != n for rank in around) else HERE
-    here = "volumes collapse: a fold, or worse"
-    meaning = here if scope == HERE else "the outputs depend on each other: f reaches a thinner set only"
-    return (Kind("singular", evidence, meaning, scope, value=float(s[-1])),)
-
-
 def _of_large(
     local: Local,
     chosen: tuple[np.ndarray, tuple[str, ...]] | None,
@@ -274,13 +230,12 @@ def _of_large(
     finite = np.isfinite(frobenius) and np.isfinite(local.value).all()
     chosen = chosen or choice.worst(local, image.right, s, seed)
     measure = _trust(local, _product(J), image, chosen, tolerance, radius) if finite else None
-    plainly = _plainly(local, image, measure) if measure else ()
     m, n = J.shape
     left_out = (
         f"J has {m}×{n} entries: no matrix was formed, {len(s)} of {min(m, n)} singular values computed",
         "rank, volume, polar factors, shear and null space; ask J.rank(), J.cond(), J.slogdet()",
     )
-    kinds = together(plainly, from_pattern(J.pattern))
+    kinds = recognised(local, image, measure, None, seed)
     return Geometry(J, local.value, local.point, None, image, frobenius, measure, kinds, None, left_out)
 
 

@@ -13,6 +13,8 @@ import numpy as np
 # Roundings, in units of eps √max(m, n), that a property may be off by.
 ROUNDINGS = 100.0
 
+COARSEST = 1e-3  # half precision must not take everything for an identity
+
 HERE, NEARBY, EVERYWHERE = "here", "nearby", "everywhere"
 
 
@@ -160,7 +162,7 @@ def measured(
         return NEARBY if nearby() and all(holds(other) for other in nearby()) else HERE
 
     m, n = matrix.shape
-    tolerance = ROUNDINGS * eps * max(m, n) ** 0.5
+    tolerance = min(ROUNDINGS * eps * max(m, n) ** 0.5, max(COARSEST, 4 * eps))
     if not matrix.any():
         where = scope(lambda other: not other.any())
         return (Kind("zero", "every entry is 0", "nothing moves to first order", where),)

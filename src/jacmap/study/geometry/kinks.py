@@ -9,18 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from .local import Local
+from .local import Local, lengths
 
 ROUGH = 1.5  # orders of the remainder below this belong to no differentiable f
-JUMP, BEND = 0.3, 0.8  # orders below: the value jumps; no line fits; else a bend
-DIFFERENT = 0.1  # of the largest change of slope: an output that takes part
+BEND = 0.8  # and below this no line fits on one side
+STEP = 64.0  # roundings of x to the place beside the point that is compared with it
+SURE = 10.0  # times what rounding and slopes explain: a change that is a jump
+DIFFERENT = 0.1  # of the largest: a difference that takes part
 
-# The search along a line: intervals that a factor of √2 apart end, each halved towards its larger change.
-INTERVALS = 40
+# The search along a line: each interval ends at twice the distance of the one before, and is halved towards the larger
+# change.
+INTERVALS = 24
 ROUND = 4  # halvings after which a smooth change has shrunk to 1/16
 KEPT_FIRST, KEPT = 0.1, 0.5  # share of a change that must remain after a round, the first one and the others
-STEEPER = 10.0  # times the slopes on both sides: what a value changes by only if it jumps
-ROUNDS = (6, 3)  # in double and in single precision
+ROUNDS = (12, 5)  # in double and in single precision: down to neighbouring numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,30 +69,58 @@ def at_the_point(
     labels: tuple[str, ...],
     radii: np.ndarray,
     error: np.ndarray,
-    clear: np.ndarray,
+    noise: np.ndarray,
     orders: np.ndarray,
+    largest: float,
 ) -> Kink | None:
     """The kink that low orders of the remainder betray, along the direction that shows it best.
 
-    `signed` (2k, n) are the directions and their opposites, `labels` (k,) their names, `error` (2k, R) the errors at
-    the distances `radii` and `clear` whether they are clear of rounding.
+    `signed` (2k, n) are the directions and their opposites, `labels` (k,) their names, `error` and its `noise` (2k, R)
+    are those at the distances `radii`, `largest` is J's largest singular value. An order alone may come from a kink
+    that is merely close: so the values or the slopes a few roundings of x away must differ from those at x; or, for a
+    rule of its own, agree with J while f does not.
     """
-    rough = np.flatnonzero(orders < ROUGH)
+    clear = np.isfinite(error) & (error > noise)
+    rough = np.flatnonzero((orders < ROUGH) & clear.any(1))
     if not rough.size:
         return None
     closest = clear[rough].argmax(1)
-    line = int(rough[(error[rough, closest] / radii[closest]).argmax()])
-    order, v, label = orders[line], signed[line], labels[line % len(labels)]
-    t = radii[clear[line].argmax()]
-    steps, values = local.values(local.point + np.array([t * v, -t * v]))
-    ahead, back = (values - local.value) / np.linalg.norm(steps, axis=1)[:, None]
-    slope, stated = -back, push(v[:, None])[:, 0]
-    if order < BEND:
-        what = "jump" if order < JUMP else "steep"
-        return Kink(what, 0.0, label, v, _taking_part(ahead - stated), np.nan, np.nan)
-    if np.linalg.norm(ahead - slope) > DIFFERENT * np.linalg.norm(ahead - stated):
-        return Kink("bend", 0.0, label, v, _taking_part(ahead - slope), *_most_different(slope, ahead))
-    return Kink("slope", 0.0, label, v, _taking_part(ahead - stated), *_most_different(stated, ahead))
+    rough = rough[np.argsort(-error[rough, closest] / radii[closest], kind="stable")]
+    for line in rough:
+        t = float(radii[clear[line].argmax()])
+        what, before, behind = _sides(local, push, signed[line], orders[line], noise[line, 0], t, largest)
+        if what:
+            shown = (math.nan, math.nan) if what in ("jump", "steep") else _most_different(before, behind)
+            return Kink(what, 0.0, labels[line % len(labels)], signed[line], _taking_part(behind - before), *shown)
+    return None
+
+
+def _sides(
+    local: Local,
+    push: Callable[[np.ndarray], np.ndarray],
+    v: np.ndarray,
+    order: float,
+    noise: float,
+    t: float,
+    largest: float,
+) -> tuple[str, np.ndarray, np.ndarray]:
+    """What happens at the point along v ("" for nothing), and the changes or slopes (m,) that show it, on both sides.
+
+    `t` is a distance at which the error is clear of rounding.
+    """
+    step = STEP * local.eps * (np.abs(local.point).max() or 1.0) / np.abs(v).max()
+    places = local.point + np.outer([step, -step, t, -t], v)
+    values, slopes = local.slopes(places, np.tile(v, (4, 1)))
+    stated, changes = push(v[:, None])[:, 0], values - local.value
+    size = max(largest, *lengths(slopes[:2]))
+    if lengths(changes[:2]).max() > SURE * (noise + step * size):
+        return "jump", changes[1], changes[0]
+    if lengths(slopes[:2] - stated).max() > local.eps**0.5 * size:
+        return ("steep" if order < BEND else "bend"), slopes[1], slopes[0]
+    found = (changes[2] - changes[3]) / (2 * t)
+    if lengths(slopes - stated).max() < DIFFERENT * size < lengths((found - stated)[None])[0]:
+        return "slope", stated, found
+    return "", stated, stated
 
 
 def nearest(local: Local, signed: np.ndarray, names: tuple[str, ...], upto: float) -> Kink | None:
@@ -100,31 +130,40 @@ def nearest(local: Local, signed: np.ndarray, names: tuple[str, ...], upto: floa
     or jumps. Of several kinks in one interval one is found; a bend much weaker than the smooth change around it is not.
     """
     lines = _Lines(local, signed)
-    grid = np.concatenate([[0.0], upto * 2.0 ** (np.arange(1 - INTERVALS, 1) / 2)])
+    grid = np.concatenate([[0.0], upto * 2.0 ** np.arange(2.0 - INTERVALS, 1)])
     along = np.repeat(np.arange(len(signed)), grid.size)
-    signals = lines.at(along, np.tile(grid, len(signed))).reshape(len(signed), grid.size, -1)
-    signals = lines.scaled(signals)
-    line, left = np.nonzero(_change(signals[:, :-1], signals[:, 1:]) > lines.noise)
-    low, high = grid[left], grid[left + 1]
-    at_low, at_high = signals[line, left], signals[line, left + 1]
-    for number in range(ROUNDS[0] if local.eps < 1e-10 else ROUNDS[1]):
-        if not line.size:
-            return None
+    signals = lines.scaled(lines.at(along, np.tile(grid, len(signed))).reshape(len(signed), grid.size, -1))
+    for k in range(INTERVALS - 1):  # from the nearest outwards
+        found = _narrowed(lines, signals[:, k], signals[:, k + 1], grid[k], grid[k + 1])
+        if found is not None:
+            line, ends, at_low, at_high = found
+            return lines.kink(line, ends, at_low, at_high, names)
+    return None
+
+
+def _narrowed(
+    lines: _Lines, at_low: np.ndarray, at_high: np.ndarray, low: float, high: float
+) -> tuple[int, tuple[float, float], np.ndarray, np.ndarray] | None:
+    """The interval on which a change stays, halved as far as it goes: (line, its ends, the signals there)."""
+    line = np.arange(len(at_low))
+    ends = np.tile([low, high], (line.size, 1))
+    for number in range(-1, ROUNDS[0] if lines.local.eps < 1e-10 else ROUNDS[1]):
         before = _change(at_low, at_high)
-        for _ in range(ROUND):
-            middle = (low + high) / 2
+        for _ in range(ROUND if number >= 0 else 0):
+            middle = ends.mean(1)
             at_middle = lines.scaled(lines.at(line, middle))
-            nearer = (_change(at_low, at_middle) >= _change(at_middle, at_high))[:, None]
-            low, high = np.where(nearer[:, 0], low, middle), np.where(nearer[:, 0], middle, high)
-            at_low, at_high = np.where(nearer, at_low, at_middle), np.where(nearer, at_middle, at_high)
+            nearer = _change(at_low, at_middle) >= _change(at_middle, at_high)
+            ends = np.where(nearer[:, None], np.stack([ends[:, 0], middle], 1), np.stack([middle, ends[:, 1]], 1))
+            at_low = np.where(nearer[:, None], at_low, at_middle)
+            at_high = np.where(nearer[:, None], at_middle, at_high)
+        share = KEPT if number > 0 else KEPT_FIRST
         now = _change(at_low, at_high)
-        stays = (now > (KEPT if number else KEPT_FIRST) * before) & (now > lines.noise)
-        line, low, high = line[stays], low[stays], high[stays]
-        at_low, at_high = at_low[stays], at_high[stays]
-    if not line.size:
-        return None
-    first = int(high.argmin())
-    return lines.kink(int(line[first]), (low[first], high[first]), at_low[first], at_high[first], names)
+        stays = (now >= share * before) & (now > lines.noise)
+        if not stays.any():
+            return None
+        line, ends, at_low, at_high = line[stays], ends[stays], at_low[stays], at_high[stays]
+    first = int(ends[:, 1].argmin())
+    return int(line[first]), (float(ends[first, 0]), float(ends[first, 1])), at_low[first], at_high[first]
 
 
 class _Lines:
@@ -162,8 +201,10 @@ class _Lines:
         values, before, behind = units * (at_high - at_low)[:m], slopes * at_low[m:], slopes * at_high[m:]
         steepest = max(np.abs(before).max(), np.abs(behind).max())
         v, label = self.signed[line], names[line]
-        if np.abs(values).max() > STEEPER * steepest * (ends[1] - ends[0]) + units * self.noise:
+        if np.abs(values).max() > SURE * steepest * (ends[1] - ends[0]) + units * self.noise:
             return Kink("jump", ends[1], label, v, _taking_part(values), math.nan, math.nan)
+        if steepest * ends[1] > units * self.local.eps**-0.5:  # a pole
+            return Kink("steep", ends[1], label, v, _taking_part(behind - before), math.nan, math.nan)
         return Kink("bend", ends[1], label, v, _taking_part(behind - before), *_most_different(before, behind))
 
 

@@ -41,8 +41,9 @@ class Local:
                 "their own"
             )
         self.eps = float(J._traced.eps)
+        self.forward: bool = J._traced.graph.forward  # can every operation run in forward mode?
         self.point = self.x.astype(float)
-        self.scale = max(1.0, float(np.linalg.norm(self.point)))
+        self.scale = max(1.0, float(lengths(self.point[None])[0]))
         self.batch = int(np.clip(BATCH_ENTRIES // (self.m + self.n), 1, LARGEST_BATCH))
 
     @cached_property
@@ -114,3 +115,11 @@ class Local:
             warnings.simplefilter("ignore", NotFiniteWarning)
             found = [np.asarray(self.at(self.point + step).dense(), float) for step in steps]
         return [matrix for matrix in found if np.isfinite(matrix).all()]
+
+
+def lengths(rows: np.ndarray) -> np.ndarray:
+    """2-norms (k,) of rows (k, n), also of those whose squares would overflow."""
+    largest = np.abs(rows).max(axis=1, initial=0.0)
+    unit = np.where(np.isfinite(largest) & (largest > 0), largest, 1.0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.linalg.norm(rows / unit[:, None], axis=1) * unit

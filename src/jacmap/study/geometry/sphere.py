@@ -74,7 +74,7 @@ def sphere(matrix: np.ndarray, eps: float) -> Sphere:
     r = min(m, n)
     sign = np.where(np.take_along_axis(vh, np.abs(vh).argmax(1)[:, None], 1)[:, 0] < 0, -1.0, 1.0)  # for readers
     vh, u = vh * sign[:, None], u * sign[: u.shape[1]]
-    rank = int((s > eps * max(m, n) * s.max(initial=0.0)).sum())
+    rank = rank_of(s, matrix.shape, eps)
     left, right = u[:, :r], vh[:r].T
     square = m == n
     log_volume = float(np.log(s).sum()) if s.size and s[-1] > 0 else -math.inf
@@ -94,6 +94,11 @@ def sphere(matrix: np.ndarray, eps: float) -> Sphere:
         det=det,
         orientation=(int(np.linalg.slogdet(matrix)[0]) if rank == n else 0) if square else None,
     )
+
+
+def rank_of(singular_values: np.ndarray, shape: tuple[int, ...], eps: float) -> int:
+    """How many singular values of an m×n matrix exceed eps·max(m, n)·s_max, as NumPy's matrix_rank counts them."""
+    return int((singular_values > eps * max(shape) * singular_values.max(initial=0.0)).sum())
 
 
 def _shear(matrix: np.ndarray) -> np.ndarray:

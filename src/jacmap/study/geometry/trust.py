@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..._errors import ModeError
-from .kinks import INTERVALS, Kink, at_the_point, nearest
-from .local import Local
+from .kinks import INTERVALS, ROUGH, Kink, at_the_point, nearest
+from .local import Local, lengths
 
 RADII = 18  # distances that are tried, a factor of 4 apart, or of 2 in single precision
 PROBES = 12  # second differences that show the rounding of f
@@ -104,10 +103,10 @@ class _Model:
         real, values = self.local.values(self.local.point + steps)
         change = self.push(real.T).T
         with np.errstate(invalid="ignore", over="ignore"):
-            error = np.linalg.norm(values - self.local.value - change, axis=1)
-            size = np.linalg.norm(values, axis=1) + self.largest * np.linalg.norm(real, axis=1)
+            error = lengths(values - self.local.value - change)
+            size = lengths(values) + self.largest * lengths(real)
         error, size = np.where(np.isfinite(error), error, np.inf), np.where(np.isfinite(error), size, 0.0)
-        return error, SCATTER * self.noise + ROUNDING * self.local.eps * size, np.linalg.norm(change, axis=1)
+        return error, SCATTER * self.noise + ROUNDING * self.local.eps * size, lengths(change)
 
 
 def trust(
@@ -121,8 +120,8 @@ def trust(
 ) -> Trust:
     """Measure the model; `push` multiplies (n, k) by J, `straight` says that f is known to be affine."""
     columns, labels = directions
-    model = _Model(local, push, largest, _noise(local, push))
-    gains = np.linalg.norm(push(columns), axis=0)
+    model = _Model(local, push, largest, _noise(local, push, looked_at))
+    gains = lengths(push(columns).T)
     killed = gains <= local.eps * max(local.m, local.n) * largest
     ratio = 4.0 if local.eps < 1e-10 else 2.0
     radii = looked_at * ratio ** np.arange(1.0 - RADII, 1.0)
@@ -135,7 +134,16 @@ def trust(
     wrong = error - noise > tolerance * reference
     judged = noise <= tolerance * reference
     orders = np.array([_order(radii, e, s) for e, s in zip(error, noise, strict=True)])
-    reach = _reach(model, signed, lost, radii, error, wrong, judged, orders, tolerance)
+    corner, searched = None, "not looked for: f has no forward mode"
+    if local.forward:
+        corner, searched = at_the_point(local, push, signed, labels, radii, error, CLEAR * noise, orders, largest), ""
+    reach = _reach(model, signed, lost, radii, error, wrong, tolerance)
+    if corner is not None:
+        # Its error shrinks no faster than the step: where it is first seen, rounding alone hid it before.
+        hidden = ~(judged & (np.cumsum(wrong, axis=1) == 0)).any(1)
+        reach[wrong.any(1) & (orders < ROUGH) & hidden] = 0.0
+    if corner is None and not searched:
+        corner, searched = _ahead(local, signed, labels, looked_at, straight)
 
     def both(a: np.ndarray) -> np.ndarray:
         return a.reshape(2, len(gains), *a.shape[1:])  # forwards, backwards
@@ -145,7 +153,6 @@ def trust(
         relative = both(np.where(error > noise, error, 0.0) / reference).max(0)
     relative = np.where(np.isnan(relative), 0.0, relative)
     finite = np.isfinite(error)
-    kink, searched = _kink(local, push, signed, labels, radii, error, noise, orders, looked_at, straight)
     unjudged = ~judged.any(0) & (reference > 0).any(0)
     return Trust(
         tolerance=tolerance,
@@ -163,30 +170,30 @@ def trust(
         order=float(_least(orders)),
         noise=model.noise,
         floor=float(radii[unjudged].max()) if unjudged.any() else 0.0,
-        kink=kink,
+        kink=corner,
         outside=None if finite.all() else float(radii[~finite.all(0)].min()),
         searched=searched,
     )
 
 
-def _noise(local: Local, push: Callable[[np.ndarray], np.ndarray]) -> float:
+def _noise(local: Local, push: Callable[[np.ndarray], np.ndarray], looked_at: float) -> float:
     """The size of f's rounding near the point, from second differences over short steps.
 
-    As in Moré and Wild (SIAM J. Sci. Comput. 33, 2011), with few differences: they are taken √eps away from the point,
-    where a kink at the point takes no part, over steps so short that what is left of a smooth f is below its rounding.
-    J removes what x + h loses when it is rounded. The upper quartile: a result of few digits often does not change at
-    all, and a difference across a kink is rare.
+    As in Moré and Wild (SIAM J. Sci. Comput. 33, 2011), with few differences: they are taken a little away from the
+    point, where a kink at the point takes no part, over steps so short that what is left of a smooth f is below its
+    rounding. J removes what x + h loses when it is rounded. The upper quartile: a result of few digits often does not
+    change at all, and a difference across a kink is rare.
     """
     random = np.random.default_rng(0)
     away, step = random.standard_normal((2, PROBES, local.n))
-    length = local.eps**0.5 * local.scale
+    length = max(local.eps**0.5 * looked_at, 1e3 * local.eps * float(np.abs(local.point).max()))
     centre = local.point + length * away / np.linalg.norm(away, axis=1, keepdims=True)
     step *= SHORT * length / np.linalg.norm(step, axis=1, keepdims=True)
     rests = []
     for shift in (step, 0, -step):
         real, values = local.values(centre + shift)
         rests.append(values - local.value - push(real.T).T)
-    sizes = np.linalg.norm(rests[0] - 2 * rests[1] + rests[2], axis=1) / 6**0.5
+    sizes = lengths(rests[0] - 2 * rests[1] + rests[2]) / 6**0.5
     return float(np.quantile(sizes[np.isfinite(sizes)], 0.75)) if np.isfinite(sizes).any() else 0.0
 
 
@@ -223,11 +230,9 @@ def _reach(
     radii: np.ndarray,
     error: np.ndarray,
     wrong: np.ndarray,
-    judged: np.ndarray,
-    orders: np.ndarray,
     tolerance: float,
 ) -> np.ndarray:
-    """(2k,) where the tolerance is first exceeded: between two distances by bisection, below all by the order."""
+    """(2k,) where the tolerance is first exceeded, by bisection between two of the distances; 0 below all of them."""
     reach = np.full(len(signed), np.inf)
     first = wrong.argmax(1)
     leaves = wrong.any(1)
@@ -243,36 +248,18 @@ def _reach(
             bad = e - noise > tolerance * np.where(lost[inside], model.largest * distance, change)
             low, high = np.where(bad, low, middle), np.where(bad, middle, high)
         reach[inside] = np.exp(low)
-    # A kink's error shrinks no faster than the step: where it is first seen, rounding alone hid it before.
-    hidden = ~(judged & (np.arange(radii.size) < first[:, None])).any(1)
-    reach[leaves & (orders < 1.5) & hidden] = 0.0
     return reach
 
 
-def _kink(
-    local: Local,
-    push: Callable[[np.ndarray], np.ndarray],
-    signed: np.ndarray,
-    labels: tuple[str, ...],
-    radii: np.ndarray,
-    error: np.ndarray,
-    noise: np.ndarray,
-    orders: np.ndarray,
-    looked_at: float,
-    straight: bool,
+def _ahead(
+    local: Local, signed: np.ndarray, labels: tuple[str, ...], looked_at: float, straight: bool
 ) -> tuple[Kink | None, str]:
-    names = (*(f"{label}, forwards" for label in labels), *(f"{label}, backwards" for label in labels))
-    clear = np.isfinite(error) & (error > CLEAR * noise)
-    found = at_the_point(local, push, signed, labels, radii, error, clear, orders)
-    if found is not None:
-        return found, ""
+    """The nearest kink away from the point, or why none was looked for."""
     if straight:
         return None, "f is affine"
     possible = LARGEST_SEARCH // (2 * INTERVALS * local.m)
     if possible < 2:
         return None, f"not looked for: f has {local.m} outputs"
+    names = (*(f"{label}, forwards" for label in labels), *(f"{label}, backwards" for label in labels))
     lines = sorted(range(len(signed)), key=lambda line: -(line % len(labels)))[:possible]  # the random ones first
-    try:
-        return nearest(local, signed[lines], tuple(names[line] for line in lines), looked_at), ""
-    except (ModeError, TypeError, NotImplementedError):
-        return None, "not looked for: f has no forward mode"
+    return nearest(local, signed[lines], tuple(names[line] for line in lines), looked_at), ""

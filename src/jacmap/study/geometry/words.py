@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .kinks import ROUGH
+
 if TYPE_CHECKING:
     from .geometry import Geometry
     from .kinds import Kind
@@ -157,7 +159,7 @@ def _lost(geometry: Geometry) -> list[str]:
         said.append(f"Small steps reach only {rank} of the {m} dimensions of the outputs.")
     if geometry.invertibility is not None:
         verdict = "f can be undone near this point" if geometry.invertibility else "f has no smooth inverse near here"
-        if geometry.invertibility and geometry.trust and geometry.trust.order < 1.5:
+        if geometry.invertibility and geometry.trust and geometry.trust.kink and geometry.trust.kink.distance == 0:
             verdict = "J can be inverted, but it is not the slope on all sides: whether f can be undone is not known"
         s = geometry.singular_values
         said.append(f"{verdict}: singular values from {s[-1] if rank == n else 0:.3g} to {s[0]:.3g}.")
@@ -184,7 +186,7 @@ def _trust(trust: Trust) -> list[str]:
         said = [f"Off by {percent} of the predicted change from distance {trust.radius:.4g} on, first along {label}."]
     if trust.radius < math.inf and trust.killed[trust.worst]:
         said.append("J sends that direction to zero: what counts there is the largest change of a step of that length.")
-    said.append(_order(trust.order))
+    said.append(_order(trust))
     if trust.outside is not None:
         said.append(
             f"f is NaN or infinite at distance {trust.outside:.4g} (among the distances tried): its domain ends."
@@ -204,16 +206,19 @@ def _trust(trust: Trust) -> list[str]:
     return said
 
 
-def _order(order: float) -> str:
+def _order(trust: Trust) -> str:
+    order = trust.order
     if math.isnan(order):
         return "The order of the remainder cannot be told: too few errors stand clear of rounding."
     if math.isinf(order):
         return "What J leaves out is rounding alone, close to the point: f is affine there."
     exponent = f"The error shrinks as distance^{abs(order):.1f}"
-    if order < 0.3:
-        return f"{exponent}: it does not vanish, f jumps here."
-    if order < 1.5:
-        return f"{exponent}, no faster than the step itself: J is not the slope on both sides."
+    if order < ROUGH and trust.kink is not None and trust.kink.distance == 0:
+        return f"{exponent}, no faster than the step itself: J is not the slope of f on all sides."
+    if order < ROUGH:
+        return (
+            f"{exponent} where it can be seen, as for kinks, or strong curvature, that are close but not at the point."
+        )
     if order < 2.5:
         return f"{exponent}: half the step, a quarter of the error, as for any smooth f."
     return f"{exponent}: faster than for most smooth f, the second derivative vanishes along the directions tried."
