@@ -222,3 +222,23 @@ def test_the_same_seed_gives_the_same_answer() -> None:
     first, again, other = (jm.geometry(J, seed=seed).trust for seed in (1, 1, 2))
     np.testing.assert_array_equal(first.remainders, again.remainders)
     assert not np.array_equal(first.directions, other.directions)
+
+
+def test_strong_curvature_in_single_precision_is_no_kink() -> None:
+    """A smooth f whose inputs differ in size by 10⁶ and whose slope turns fast: rounding must not make a kink."""
+    sizes = jnp.array([2000.0, 1.0, 0.005], jnp.float32)
+
+    def f(x: jax.Array) -> jax.Array:
+        return jnp.tanh((x - sizes) / (jnp.float32(0.3) * sizes) @ jnp.ones((3, 2), jnp.float32) + jnp.float32(0.2))
+
+    found = jm.geometry(jm.linearize(f, sizes * jnp.array([1.01, 0.98, 1.02], jnp.float32)))
+    assert found.trust.kink is None, str(found.trust.kink)
+
+
+def test_a_kink_in_a_small_entry_beside_a_large_one() -> None:
+    def f(x: jax.Array) -> jax.Array:
+        return x[0] * 1e-3 + jax.nn.relu(x[1] - 0.005) * 100 + x**2 * 1e-6
+
+    found = jm.geometry(jm.linearize(f, jnp.array([2000.0, 0.005])))
+    assert found.trust.kink is not None
+    assert found.trust.kink.distance == 0

@@ -13,7 +13,9 @@ from .local import Local, lengths
 
 ROUGH = 1.5  # orders of the remainder below this belong to no differentiable f
 BEND = 0.8  # and below this no line fits on one side
-STEP = 64.0  # roundings of x to the place beside the point that is compared with it
+STEP = 64.0  # roundings of x to the nearest place beside the point that is compared with it
+FARTHER = 8.0  # how much farther away each further place is
+MOVING = 0.1  # of the largest entry of a direction: entries of x that must feel the step
 SURE = 10.0  # times what rounding and slopes explain: a change that is a jump
 DIFFERENT = 0.1  # of the largest: a difference that takes part
 
@@ -108,19 +110,42 @@ def _sides(
 
     `t` is a distance at which the error is clear of rounding.
     """
-    step = STEP * local.eps * (np.abs(local.point).max() or 1.0) / np.abs(v).max()
-    places = local.point + np.outer([step, -step, t, -t], v)
-    values, slopes = local.slopes(places, np.tile(v, (4, 1)))
+    steps = _near(local, v)
+    offsets = np.array([*steps, *-steps, t, -t])
+    values, slopes = local.slopes(local.point + np.outer(offsets, v), np.tile(v, (offsets.size, 1)))
     stated, changes = push(v[:, None])[:, 0], values - local.value
-    size = max(largest, *lengths(slopes[:2]))
-    if lengths(changes[:2]).max() > SURE * (noise + step * size):
-        return "jump", changes[1], changes[0]
-    if lengths(slopes[:2] - stated).max() > local.eps**0.5 * size:
-        return ("steep" if order < BEND else "bend"), slopes[1], slopes[0]
-    found = (changes[2] - changes[3]) / (2 * t)
+    size = max(largest, *lengths(slopes[:-2]))
+    ends = [steps.size - 1, 2 * steps.size - 1]  # the farthest of the places beside the point, on both sides
+    if lengths(changes[ends]).max() > SURE * (noise + steps[-1] * size):
+        return "jump", changes[ends[1]], changes[ends[0]]
+    apart = lengths(slopes[:-2] - stated).reshape(2, steps.size)
+    if (bend := _sudden(apart, local.eps**0.5 * size)) is not None:
+        return ("steep" if order < BEND else "bend"), slopes[steps.size + bend], slopes[bend]
+    found = (changes[-2] - changes[-1]) / (2 * t)
     if lengths(slopes - stated).max() < DIFFERENT * size < lengths((found - stated)[None])[0]:
         return "slope", stated, found
     return "", stated, stated
+
+
+def _near(local: Local, v: np.ndarray) -> np.ndarray:
+    """Distances along v at which entries of x begin to move, the smallest entries first, each FARTHER than the last."""
+    moving = np.abs(v) >= MOVING * np.abs(v).max()
+    sizes = np.abs(local.point[moving])
+    felt = (sizes / np.abs(v[moving]))[sizes > 0] if sizes.any() else 1 / np.abs(v[moving])
+    least, most = STEP * local.eps * felt.min(), STEP * local.eps * felt.max() * FARTHER
+    return np.asarray(least * FARTHER ** np.arange(math.ceil(math.log(most / least, FARTHER)) + 1))
+
+
+def _sudden(apart: np.ndarray, least: float) -> int | None:
+    """The first of several distances at which a slope has left J's at once, not little by little; None for none.
+
+    `apart` (2, S): by how much the slopes differ from J's, forwards and backwards, at distances that grow by FARTHER.
+    Where f is smooth the difference grows with the distance; from a bend on it stays.
+    """
+    before = np.concatenate([np.zeros((2, 1)), apart[:, :-2]], axis=1)
+    here, behind = apart[:, :-1], apart[:, 1:]
+    found = (here > least) & (before < here / FARTHER**1.5) & (behind < here * FARTHER**0.5)
+    return int(found.any(axis=0).argmax()) if found.any() else None
 
 
 def nearest(local: Local, signed: np.ndarray, names: tuple[str, ...], upto: float) -> Kink | None:

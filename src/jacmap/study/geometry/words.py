@@ -181,7 +181,9 @@ def _trust(trust: Trust) -> list[str]:
     if trust.radius == math.inf:
         said = [f"Within {percent} of the predicted change at every distance looked at, up to {trust.looked_at:.4g}."]
     elif trust.radius == 0:
-        said = [f"Not at all along {label}: however small the step, J h is off by more than {percent} of it."]
+        tried = f"from {trust.radii[0]:.2g} on, the least distance tried"
+        every = tried if trust.kink is None else "however small the step"
+        said = [f"Not at all along {label}: {every}, J h is off by more than {percent} of it."]
     else:
         said = [f"Off by {percent} of the predicted change from distance {trust.radius:.4g} on, first along {label}."]
     if trust.radius < math.inf and trust.killed[trust.worst]:
