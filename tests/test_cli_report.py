@@ -1,6 +1,7 @@
 """`jacmap report`: the page it writes, and what a user with bad data or a bad path is told."""
 
 import re
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -190,6 +191,13 @@ def test_what_is_wrong_at_the_point_is_told_at_the_top(folder: Path) -> None:
     page = (folder / "out.html").read_text()
     top = page[page.index("Watch out") : page.index("</section>")]
     assert "not finite" in top or "infinite" in top
+
+
+@pytest.mark.parametrize("library", ["jinja2", "matplotlib"])
+def test_a_missing_library_is_named_with_its_extra(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    code, printed = run("x*y", "--at", "1,1", "-o", "out.html")
+    assert code == 1 and "pip install 'jacmap[report]'" in printed and "Traceback" not in printed
 
 
 def test_from_python(folder: Path) -> None:
