@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-import statistics
 import threading
 import time
 import types
@@ -39,7 +38,7 @@ COMPARABLE = 3.0
 CLEARLY_FASTER = 1.02
 # Seconds of calls between two looks at the clock.
 LASTING = 1e-3
-ROUNDS = 21
+ROUNDS = 31
 
 _NOTHING = object()  # stands for a first argument that was not given by position
 
@@ -533,7 +532,7 @@ def _answer(
 
 
 def _times(runs: Sequence[Callable[..., Any]], values: Any) -> list[float]:
-    """Seconds per call of each, taken in turns: the quickest rounds, for a busy machine delays them unequally."""
+    """Seconds per call of each, taken in turns: the quickest round, for a busy machine delays them unequally."""
     batch = []
     for run in runs:
         jax.block_until_ready(run(*values))
@@ -547,7 +546,7 @@ def _times(runs: Sequence[Callable[..., Any]], values: Any) -> list[float]:
             for _ in range(count):
                 jax.block_until_ready(run(*values))
             times.append((time.perf_counter() - start) / count)
-    return [statistics.quantiles(times, n=10)[0] for times in rounds]
+    return [min(times) for times in rounds]
 
 
 def _stands_alone(f: Callable[..., Any]) -> bool:
