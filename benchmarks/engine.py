@@ -48,13 +48,16 @@ import brusselator  # noqa: E402
 warnings.filterwarnings("ignore", category=asdex.DenseColoringWarning)
 
 
-COPIES = 5
+COPIES = 4
 
 # -- run time against plain AD -----------------------------------------------------------------------------
 
 
 def small(quick: bool, tick: Tick) -> Iterator[Row]:
-    """Each contestant compiled several times: copies of one program differ by up to 8 % here, whoever's they are."""
+    """Each contestant compiled several times: copies of one program differ by up to 8 % here, whoever's they are.
+
+    Samples of 10 ms: what the first call after another contestant costs, with cold caches, is not what is measured.
+    """
     ratios, again = {}, {}
     for name, (f, x) in _small.FUNCTIONS.items():
         tick(name)
@@ -68,7 +71,7 @@ def small(quick: bool, tick: Tick) -> Iterator[Row]:
             for who, run in made.items():
                 _same(run(x), made["jacrev 0"](x), name)
                 runs[f"{who}, {copy}"] = functools.partial(run, x)
-        times = medians(runs, rounds=40 if quick else 300, sample=0.001)
+        times = medians(runs, rounds=10 if quick else 40, sample=0.01)
         typical = {who: statistics.median(times[f"{who}, {copy}"] for copy in range(COPIES)) for who in made}
         theirs, second = (min(typical[f"jacfwd {k}"], typical[f"jacrev {k}"]) for k in range(2))
         ratios[name], again[name] = theirs / typical["ours"], theirs / second
