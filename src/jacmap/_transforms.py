@@ -36,9 +36,9 @@ TIMED = 500e3
 COMPARABLE = 3.0
 # The clock must disagree with the estimate by this much to overrule it.
 CLEARLY_FASTER = 1.02
-# Seconds of calls between two looks at the clock.
-LASTING = 1e-3
-ROUNDS = 31
+# Seconds of calls between two looks at the clock: the first calls after a pause wait for threads to wake.
+LASTING = 5e-3
+ROUNDS = 9
 
 _NOTHING = object()  # stands for a first argument that was not given by position
 
@@ -536,9 +536,11 @@ def _times(runs: Sequence[Callable[..., Any]], values: Any) -> list[float]:
     batch = []
     for run in runs:
         jax.block_until_ready(run(*values))
-        start = time.perf_counter()
-        jax.block_until_ready(run(*values))
-        batch.append(max(1, int(LASTING / (time.perf_counter() - start))))
+        count, start = 0, time.perf_counter()
+        while not count or time.perf_counter() - start < LASTING:
+            jax.block_until_ready(run(*values))
+            count += 1
+        batch.append(count)
     rounds: list[list[float]] = [[] for _ in runs]
     for _ in range(ROUNDS):
         for run, count, times in zip(runs, batch, rounds, strict=True):

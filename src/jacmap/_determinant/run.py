@@ -194,7 +194,7 @@ def _low_rank(step: LowRank, graph: Graph, env: dict[int, Any], total: _Sum) -> 
     pieces = [(v, env[v]) for v in factor.before]
     rows, columns = inner.blocks.of_size(1)
     # Row rows[b] and column columns[b] meet in D's entry b: bring U's rows and V's columns into that order.
-    u = pushed(one_hot(np.arange(r), r, [(narrow, env[narrow])]), r, ()).T[rows[:, 0]]
+    u = _ordered(pushed(one_hot(np.arange(r), r, [(narrow, env[narrow])]), r, ()), rows[:, 0]).T
     function = _function(step, graph, env, factor.before, [narrow])
     primals = [env[v] for v in factor.before]
     if step.pulled:
@@ -207,7 +207,7 @@ def _low_rank(step: LowRank, graph: Graph, env: dict[int, Any], total: _Sum) -> 
         basis = one_hot(np.arange(factor.size), factor.size, pieces)
         along = jax.vmap(lambda *t: jax.jvp(function, tuple(primals), t)[1][0])(*(basis[w] for w in factor.before))
         v = along.reshape(factor.size, r).T
-    v = v.astype(dtype)[:, columns[:, 0]]
+    v = _ordered(v.astype(dtype), columns[:, 0])
     total.add(inner.blocks.sign, 0.0)
     if not step.unit:
         seeds = one_hot(inner.colouring.column_colours, inner.colouring.forward, pieces)
@@ -216,9 +216,14 @@ def _low_rank(step: LowRank, graph: Graph, env: dict[int, Any], total: _Sum) -> 
         diagonal, u, v = _bordered(diagonal, u, v)
         total.numbers(diagonal)
         v = v / diagonal
-    product = jnp.sum(v * u.T, axis=1, keepdims=True) if u.shape[1] == 1 else v @ u
-    small = jnp.eye(u.shape[1], dtype=dtype) + product
+    # A product, though of one row and one column it be: XLA would fuse a sum with what makes v and u, entry by entry.
+    small = jnp.eye(u.shape[1], dtype=dtype) + v @ u
     total.take(small[None], np.ones(1, int), step.constant)
+
+
+def _ordered(rows: Any, order: np.ndarray) -> Any:
+    """The columns of `rows` in an order, which mostly is theirs already."""
+    return rows if (order == np.arange(order.size)).all() else rows[:, order]
 
 
 def _bordered(diagonal: Any, u: Any, v: Any) -> tuple[Any, Any, Any]:
