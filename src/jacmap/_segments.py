@@ -100,13 +100,19 @@ class Chain:
 
     def operands(self, *args: Any) -> list[Operands]:
         """What each segment reads beside its state, from the arguments of f."""
-        _, others = self._leaves(args)
-        env = dict(self.graph.constants) | dict(zip(self.graph.others, others, strict=True))
+        return self.prepare(tuple(self.graph.constants.values()), self.others(*args))
+
+    def prepare(self, constants: Sequence[Any], others: Sequence[Any]) -> list[Operands]:
+        """The same from the values of `graph.constants` and `others(*args)`, to be put through `jit` or `vmap`."""
+        env = dict(zip(self.graph.constants, constants, strict=True))
+        env.update(zip(self.graph.others, others, strict=True))
         for node in self.prepared:
-            env.update(
-                zip(node.outputs, compat.bind(node.payload, [env[v] for v in node.inputs]), strict=True)
-            )
+            env.update(zip(node.outputs, compat.bind(node.payload, [env[v] for v in node.inputs]), strict=True))
         return [tuple(env[v] for v in link.read) for link in self.links]
+
+    def others(self, *args: Any) -> list[Any]:
+        """The leaves of the arguments that are not differentiated."""
+        return self._leaves(args)[1]
 
     def operands_follow(self, varying: Sequence[bool]) -> list[tuple[bool, ...]]:
         """For each operand: does it depend on one of the marked leaves of the arguments? Told without computing."""
