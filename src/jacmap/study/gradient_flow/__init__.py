@@ -3,6 +3,7 @@
 from .figures import Figure, Spectrum
 from .flow import Diagnosis, Finding, GradientFlow, Row, Trial
 from .front import gradient_flow
+from .lens import Lens
 from .plan import FlowPlan
 
-__all__ = ["Diagnosis", "Figure", "Finding", "FlowPlan", "GradientFlow", "Row", "Spectrum", "Trial", "gradient_flow"]
+__all__ = ["Diagnosis", "Figure", "Finding", "FlowPlan", "GradientFlow", "Lens", "Row", "Spectrum", "Trial", "gradient_flow"]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .figures import Figure, Spectrum, plain
+from .lens import Lens
 from .plan import FlowPlan
 
 
@@ -20,9 +21,9 @@ class Row:
     the output. `kept`: ‖J_k‖_F/√min(m, n), the gain per direction that can survive at all; 1 is neutral for values and
     gradients alike. `dead`: the share of outputs that nothing moves at any example (zero rows), `unread` the share of
     inputs that move nothing (zero columns). `saturated`: the share of (unit, example) pairs of tanh, sigmoid or erf on
-    their flat part; None where there is none. `gradient`: the root mean square, over the batch, of the length of the loss
-    gradient with respect to the segment's output; `log_gradient` its logarithm, which cannot underflow; None without a
-    loss. `alike`: the mean cosine between the values of different examples, before the segment.
+    their flat part; None where there is none. `gradient`: the root mean square, over the batch, of the length of the
+    loss gradient with respect to the segment's output; `log_gradient` its logarithm, which cannot underflow; None
+    without a loss. `alike`: the mean cosine between the values of different examples, before the segment.
     """
 
     number: int
@@ -115,9 +116,8 @@ class Diagnosis:
 class GradientFlow:
     """How changes travel forward, and gradients back, through the chain of f. Made by `gradient_flow`; print it.
 
-    `rows`: one per segment, first applied first. `diagnosis`: in words. `plan`: what was computed, how. `input_gradient`
-    the root mean square length of the loss gradient at the input; None without a loss. `at(*args)`: the same at another
-    point or batch of the same shapes, nothing read or compiled anew.
+    `rows`: one per segment, first applied first. `diagnosis`: in words. `plan`: what was computed, how.
+    `input_gradient`: the root mean square length of the loss gradient at the input; None without a loss.
     """
 
     name: str
@@ -127,10 +127,18 @@ class GradientFlow:
     plan: FlowPlan
     input_gradient: float | None
     _again: Callable[..., GradientFlow] = field(repr=False)
+    _lens: Callable[[int], Lens] = field(repr=False)
 
     def at(self, *args: Any) -> GradientFlow:
         """The same study at another point or batch of the same shapes."""
         return self._again(*args)
+
+    def lens(self, segment: int) -> Lens:
+        """The mean Jacobian from the values after `segment` (0: the input) to the output, over positions and examples.
+
+        Both must be one array, (positions, width) or (width,); see `Lens`. Raises `ArgumentError` where they are not.
+        """
+        return self._lens(segment)
 
     @property
     def total(self) -> Spectrum:
@@ -139,7 +147,8 @@ class GradientFlow:
 
     def column(self, name: str, spectrum: str = "own") -> np.ndarray:
         """(L,): one number of every row, `name` a field of `Row` or of its `own`, `so_far` or `onward` spectrum."""
-        values = [getattr(row, name) if hasattr(row, name) else getattr(getattr(row, spectrum), name) for row in self.rows]
+        holders = [row if hasattr(row, name) else getattr(row, spectrum) for row in self.rows]
+        values = [getattr(holder, name) for holder in holders]
         return np.array([np.nan if v is None else float(v.value if isinstance(v, Figure) else v) for v in values])
 
     def __str__(self) -> str:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import jax
@@ -20,6 +21,7 @@ from . import estimate, exact
 from .diagnosis import diagnose
 from .figures import Spectrum
 from .flow import GradientFlow, Row
+from .lens import lens
 from .network import Network, Programs
 from .plan import FlowPlan, plan_for
 from .sweep import Draw, Sweep, sweep
@@ -44,7 +46,7 @@ def gradient_flow(
 
     A segment holds at least one operation that mixes entries, and is named by its `jax.named_scope` or source line;
     `jax.lax.scan` is opened step by step. `method`: "exact", "estimate" (Lanczos steps and random directions, with error
-    bars; needs the extra ``linalg``), or "auto": exact where that takes about three seconds or less. `memory` bounds
+    bars; needs the extra ``linalg``), or "auto": exact where the singular values take about a second. `memory` bounds
     what is held, 1 GiB where it is not given. `progress` shows the plan and a bar on a terminal when it takes longer
     than a second. Raises `ArgumentError`, `ModeError` where forward or reverse mode is impossible.
     """
@@ -131,6 +133,7 @@ def _flow(
         plan=plan,
         input_gradient=None if start is None else math.exp(min(start, 700.0)),
         _again=again,
+        _lens=partial(lens, network, measured.states),
     )
 
 
@@ -167,10 +170,9 @@ def _spectra(
     for k in range(count):
         tick(f"Lanczos on segment {k + 1} of {count}")
         own.append(estimate.spectrum(network, k, measured.states[k], draw, examples, measured.gain[k]))
-    first, last = network.chain[0].shape[1], network.chain[count - 1].shape[0]
+    last = network.chain[count - 1].shape[0]
     ahead = zip(measured.ahead[1:], measured.ahead_top[1:], strict=True)
     behind = zip(measured.behind[:-1], measured.behind_top[:-1], network.chain, strict=True)
-    del first
     return (
         own,
         [estimate.of_directions(squares, top) for squares, top in ahead],

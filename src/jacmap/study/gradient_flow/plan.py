@@ -12,7 +12,7 @@ from .estimate import STEPS
 from .network import PROBES, Network
 
 MEMORY = 2.0**30  # bytes, where nothing else is said
-EXACT_WORK = 1e10  # operations that the singular values of all matrices may take: about three seconds
+EXACT_WORK = 2e9  # operations that the singular values of all matrices may take: about a second
 SVD_WORK = 10.0  # operations of the singular values of an r×s matrix, r ≥ s: about this times r s²
 FEWEST = 4  # examples, or all of a smaller batch, that must be within reach for exact figures
 SAMPLED = 8  # examples at which singular values are estimated
