@@ -123,7 +123,8 @@ def voice(seconds: float, pitch: float = 130.0, seed: int = 0) -> np.ndarray:
 if __name__ == "__main__":
     import jacmap as jm
 
-    print("probability of speech: voice", probabilities(voice(2.0)).max(), "silence", probabilities(0 * voice(2.0)).max())
+    for name, sound in {"voice": voice(2.0), "silence": 0 * voice(2.0)}.items():
+        print(f"probability of speech, {name}: {probabilities(sound).max():.3f}")
     heard = jax.vmap(encode)(jnp.asarray(chunks(voice(1.0))[:30]))
     state = jnp.zeros((2, STATE))
     print(jm.gradient_flow(through_time, state, heard, loss=speech))

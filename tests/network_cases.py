@@ -1,6 +1,6 @@
 """Networks with planted faults, and healthy ones: what a diagnosis must find, at which segment, and where it must not.
 
-Plain functions of one example. Every builder takes a seed; every batch is drawn from N(0, 1).
+Plain functions of one example and their weights, so that one study serves all seeds. Batches are drawn from N(0, 1).
 """
 
 from __future__ import annotations
@@ -17,12 +17,19 @@ BATCH = 32
 Weights = list[jax.Array]
 
 
+Draw = Callable[[np.random.Generator], tuple[jax.Array, Any]]
+
+
 @dataclass(frozen=True)
 class Planted:
-    """`build(seed)` → (function of one example, batch). `faults`: kind → the segments (from 1) that it must name."""
+    """`network(x, weights)` of one example; `draw(rng)` → (batch, weights). `faults`: kind → the segments (from 1)."""
 
-    build: Callable[[int], tuple[Callable[[Any], Any], jax.Array]]
+    network: Callable[..., Any]
+    draw: Draw
     faults: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def at(self, seed: int) -> tuple[jax.Array, Any]:
+        return self.draw(np.random.default_rng(seed))
 
 
 def gaussian(rng: np.random.Generator, depth: int, width: int, gain: float) -> Weights:
@@ -37,106 +44,93 @@ def batch_of(rng: np.random.Generator, *shape: int) -> jax.Array:
     return jnp.asarray(rng.standard_normal((BATCH, *shape)), jnp.float32)
 
 
-def mlp(weights: Weights, activation: Callable[[Any], Any], biases: Weights | None = None) -> Callable[[Any], Any]:
+def mlp(activation: Callable[[Any], Any]) -> Callable[..., Any]:
     """x ↦ φ(W_L ⋯ φ(W_1 x + b_1) ⋯ + b_L)."""
-    shifts: Any = biases or [jnp.zeros(w.shape[0], w.dtype) for w in weights]
 
-    def network(x: Any) -> Any:
-        for w, b in zip(weights, shifts, strict=True):
+    def network(x: Any, weights: Any) -> Any:
+        for w, b in zip(*weights, strict=True):
             x = activation(w @ x + b)
         return x
 
     return network
 
 
-def scaled_mlp(gain: float, activation: Any = jnp.tanh, depth: int = 50, width: int = 32) -> Any:
-    def build(seed: int) -> Any:
-        rng = np.random.default_rng(seed)
-        return mlp(gaussian(rng, depth, width, gain), activation), batch_of(rng, width)
-
-    return build
+def unbiased(weights: Weights) -> tuple[Weights, Weights]:
+    return weights, [jnp.zeros(w.shape[0], w.dtype) for w in weights]
 
 
-def orthogonal_mlp(seed: int) -> Any:
-    rng = np.random.default_rng(seed)
-    return mlp(orthogonal(rng, 50, 32), jnp.tanh), batch_of(rng, 32) * 0.3
+def scaled_mlp(gain: float, depth: int = 50, width: int = 32) -> Draw:
+    return lambda rng: (batch_of(rng, width), unbiased(gaussian(rng, depth, width, gain)))
 
 
-def linear_orthogonal(seed: int) -> Any:
-    rng = np.random.default_rng(seed)
-    return mlp(orthogonal(rng, 50, 32), lambda z: z), batch_of(rng, 32)
+def orthogonal_mlp(size: float) -> Draw:
+    return lambda rng: (size * batch_of(rng, 32), unbiased(orthogonal(rng, 50, 32)))
 
 
-def one_weak_layer(at: int, gain: float) -> Any:
+def one_weak_layer(at: int, gain: float) -> Draw:
     """Segment `at` (from 1) of 12 multiplies by `gain`."""
 
-    def build(seed: int) -> Any:
-        rng = np.random.default_rng(seed)
+    def draw(rng: np.random.Generator) -> Any:
         weights = orthogonal(rng, 12, 32)
         weights[at - 1] = gain * weights[at - 1]
-        return mlp(weights, jnp.tanh), batch_of(rng, 32)
+        return batch_of(rng, 32), unbiased(weights)
 
-    return build
+    return draw
 
 
-def dead_units(at: int, share: float) -> Any:
+def dead_units(at: int, share: float) -> Draw:
     """A share of the units of segment `at` have a large negative bias: their ReLU never opens."""
 
-    def build(seed: int) -> Any:
-        rng = np.random.default_rng(seed)
-        weights = gaussian(rng, 8, 64, 2**0.5)
-        biases = [jnp.zeros(64, jnp.float32) for _ in weights]
+    def draw(rng: np.random.Generator) -> Any:
+        weights, biases = unbiased(gaussian(rng, 8, 64, 2**0.5))
         biases[at - 1] = biases[at - 1].at[rng.permutation(64)[: int(share * 64)]].set(-30.0)
-        return mlp(weights, jax.nn.relu, biases), batch_of(rng, 64)
+        return batch_of(rng, 64), (weights, biases)
 
-    return build
+    return draw
 
 
-def saturated(activation: Any, at: int, shift: float) -> Any:
-    """Large biases at segment `at` drive all units onto the flat part."""
+def saturated(gain: float, at: int, shift: float) -> Draw:
+    """Large biases at segment `at` of 8 drive all its units onto the flat part."""
 
-    def build(seed: int) -> Any:
-        rng = np.random.default_rng(seed)
-        weights = gaussian(rng, 8, 32, 1.0 if activation is jnp.tanh else 4.0)
-        biases = [jnp.zeros(32, jnp.float32) for _ in weights]
+    def draw(rng: np.random.Generator) -> Any:
+        weights, biases = unbiased(gaussian(rng, 8, 32, gain))
         biases[at - 1] = jnp.asarray(shift * rng.choice([-1.0, 1.0], 32), jnp.float32)
-        return mlp(weights, activation, biases), batch_of(rng, 32)
+        return batch_of(rng, 32), (weights, biases)
 
-    return build
-
-
-def residual_mlp(seed: int, depth: int = 12, width: int = 32) -> Any:
-    """x + W₂ relu(W₁ norm(x)) / √depth, a stack of pre-activation blocks."""
-    rng = np.random.default_rng(seed)
-    first, second = gaussian(rng, depth, width, 2**0.5), gaussian(rng, depth, width, depth**-0.5)
-
-    def network(x: Any) -> Any:
-        for v, w in zip(first, second, strict=True):
-            x = x + w @ jax.nn.relu(v @ x)
-        return x
-
-    return network, batch_of(rng, width)
+    return draw
 
 
-def convolutional(seed: int, depth: int = 6, channels: int = 4, side: int = 6) -> Any:
-    """A ResNet-like stack of 3×3 convolutions with residual connections, pooled, and a readout of 5."""
-    rng = np.random.default_rng(seed)
-    shape = (channels, channels, 3, 3)
-    kernels = [
-        [jnp.asarray(rng.standard_normal(shape) * (2 / (9 * channels)) ** 0.5, jnp.float32) for _ in range(2)]
-        for _ in range(depth)
-    ]
+def residual(x: Any, weights: Any) -> Any:
+    """A stack of x + W relu(V x)."""
+    for v, w in zip(*weights, strict=True):
+        x = x + w @ jax.nn.relu(v @ x)
+    return x
+
+
+def residual_weights(rng: np.random.Generator, depth: int = 12, width: int = 32) -> Any:
+    return batch_of(rng, width), (gaussian(rng, depth, width, 2**0.5), gaussian(rng, depth, width, depth**-0.5))
+
+
+def convolutional(x: Any, weights: Any) -> Any:
+    """A ResNet-like stack: x + conv(relu(conv(x))) of (channels, side, side), pooled, and a readout."""
+    kernels, readout = weights
+    for v, w in kernels:
+        x = x + _convolve(jax.nn.relu(_convolve(x, v)), w)
+    return readout @ x.mean(axis=(1, 2))
+
+
+def _convolve(x: Any, kernel: Any) -> Any:
+    return jax.lax.conv_general_dilated(x[None], kernel, (1, 1), "SAME")[0]
+
+
+def kernels(rng: np.random.Generator, depth: int = 6, channels: int = 4, side: int = 4) -> Any:
+    def kernel(gain: float) -> jax.Array:
+        drawn = rng.standard_normal((channels, channels, 3, 3)) * gain / (9 * channels) ** 0.5
+        return jnp.asarray(drawn, jnp.float32)
+
     readout = jnp.asarray(rng.standard_normal((5, channels)) / channels**0.5, jnp.float32)
-
-    def convolve(x: Any, kernel: Any) -> Any:
-        return jax.lax.conv_general_dilated(x[None], kernel, (1, 1), "SAME")[0]
-
-    def network(x: Any) -> Any:
-        for v, w in kernels:
-            x = x + convolve(jax.nn.relu(convolve(x, v)), w) * depth**-0.5
-        return readout @ x.mean(axis=(1, 2))
-
-    return network, batch_of(rng, channels, side, side)
+    stack = [(kernel(2**0.5), kernel(depth**-0.5)) for _ in range(depth)]
+    return batch_of(rng, channels, side, side), (stack, readout)
 
 
 @dataclass(frozen=True)
@@ -188,45 +182,48 @@ def attention(x: Any, w: dict[str, jax.Array], heads: int = 2) -> Any:
     return jnp.moveaxis(mixed, 0, 1).reshape(length, width) @ w["o"]
 
 
-def transformer(seed: int) -> Any:
-    rng = np.random.default_rng(seed)
-    return Transformer.random(rng, 4, 16, 20), batch_of(rng, 6, 16)
+def transformer(x: Any, weights: Any) -> Any:
+    return Transformer(*weights)(x)
 
 
-def scanned(gain: float) -> Any:
-    """The MLP of `scaled_mlp` as one `jax.lax.scan` over its layers."""
-
-    def build(seed: int) -> Any:
-        rng = np.random.default_rng(seed)
-        weights = jnp.stack(gaussian(rng, 50, 32, gain))
-
-        def network(x: Any) -> Any:
-            return jax.lax.scan(lambda h, w: (jnp.tanh(w @ h), None), x, weights)[0]
-
-        return network, batch_of(rng, 32)
-
-    return build
+def transformer_weights(rng: np.random.Generator) -> Any:
+    drawn = Transformer.random(rng, 4, 8, 12)
+    return batch_of(rng, 4, 8), (drawn.weights, drawn.readout)
 
 
+def scanned(x: Any, weights: Any) -> Any:
+    """`mlp(jnp.tanh)` as one `jax.lax.scan` over its layers."""
+
+    def layer(h: Any, w: Any) -> Any:
+        return jnp.tanh(w @ h), None
+
+    return jax.lax.scan(layer, x, weights)[0]
+
+
+def scanned_weights(gain: float) -> Draw:
+    return lambda rng: (batch_of(rng, 32), jnp.stack(gaussian(rng, 50, 32, gain)))
+
+
+TANH, RELU, SIGMOID, LINEAR = mlp(jnp.tanh), mlp(jax.nn.relu), mlp(jax.nn.sigmoid), mlp(lambda z: z)
 ALL50 = tuple(range(1, 51))
 
 FAULTY: dict[str, Planted] = {
-    "50 layers, weights too small": Planted(scaled_mlp(0.5), {"vanishing": ALL50}),
-    "50 layers, weights too large": Planted(scaled_mlp(3.0), {"exploding": ALL50}),
-    "50 layers in a scan, weights too small": Planted(scanned(0.5), {"vanishing": ALL50}),
-    "50 layers of sigmoids, weights 1/√n": Planted(scaled_mlp(1.0, jax.nn.sigmoid), {"vanishing": ALL50}),
-    "a layer of gain 1e-3": Planted(one_weak_layer(7, 1e-3), {"weak": (7,)}),
-    "30 % dead units": Planted(dead_units(5, 0.3), {"dead": (5,)}),
-    "saturated tanh": Planted(saturated(jnp.tanh, 4, 6.0), {"saturated": (4,)}),
-    "saturated sigmoids": Planted(saturated(jax.nn.sigmoid, 6, 12.0), {"saturated": (6,)}),
+    "50 layers, weights too small": Planted(TANH, scaled_mlp(0.5), {"vanishing": ALL50}),
+    "50 layers, weights too large": Planted(TANH, scaled_mlp(3.0), {"exploding": ALL50}),
+    "50 layers in a scan, weights too small": Planted(scanned, scanned_weights(0.5), {"vanishing": ALL50}),
+    "50 layers of sigmoids, weights 1/√n": Planted(SIGMOID, scaled_mlp(1.0), {"vanishing": ALL50}),
+    "a layer of gain 1e-3": Planted(TANH, one_weak_layer(7, 1e-3), {"weak": (7,)}),
+    "30 % dead units": Planted(RELU, dead_units(5, 0.3), {"dead": (5,)}),
+    "saturated tanh": Planted(TANH, saturated(1.0, 4, 6.0), {"saturated": (4,)}),
+    "saturated sigmoids": Planted(SIGMOID, saturated(4.0, 6, 12.0), {"saturated": (6,)}),
 }
 
 HEALTHY: dict[str, Planted] = {
-    "50 layers of tanh, well scaled": Planted(scaled_mlp(1.1)),
-    "50 layers of tanh, orthogonal": Planted(orthogonal_mlp),
-    "50 linear layers, orthogonal": Planted(linear_orthogonal),
-    "10 layers of ReLU, well scaled": Planted(scaled_mlp(2**0.5, jax.nn.relu, depth=10, width=64)),
-    "residual stack": Planted(residual_mlp),
-    "convolutional residual stack": Planted(convolutional),
-    "transformer of 4 blocks": Planted(transformer),
+    "50 layers of tanh, well scaled": Planted(TANH, scaled_mlp(1.1)),
+    "50 layers of tanh, orthogonal": Planted(TANH, orthogonal_mlp(0.3)),
+    "50 linear layers, orthogonal": Planted(LINEAR, orthogonal_mlp(1.0)),
+    "10 layers of ReLU, well scaled": Planted(RELU, scaled_mlp(2**0.5, depth=10, width=64)),
+    "residual stack": Planted(residual, residual_weights),
+    "convolutional residual stack": Planted(convolutional, kernels),
+    "transformer of 4 blocks": Planted(transformer, transformer_weights),
 }

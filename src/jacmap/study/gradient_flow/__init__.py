@@ -6,4 +6,15 @@ from .front import gradient_flow
 from .lens import Lens
 from .plan import FlowPlan
 
-__all__ = ["Diagnosis", "Figure", "Finding", "FlowPlan", "GradientFlow", "Lens", "Row", "Spectrum", "Trial", "gradient_flow"]
+__all__ = [
+    "Diagnosis",
+    "Figure",
+    "Finding",
+    "FlowPlan",
+    "GradientFlow",
+    "Lens",
+    "Row",
+    "Spectrum",
+    "Trial",
+    "gradient_flow",
+]

@@ -19,9 +19,13 @@ from .units import SWITCHES, expected_dead
 TOTAL = 1e3  # a factor from end to end that counts as vanishing or exploding
 WEAK, STRONG = 0.03, 30.0  # gain of one segment by itself
 APART = 10.0  # how far it must stand out from the median segment
-DEAD = 0.1  # share of dead units above what alike examples explain
+DEAD, DEVIATIONS = 0.1, 3.5  # share of dead units above what alike examples explain, and chance (binomial)
 SATURATED, PASSES_ON = 0.5, 0.3  # share of saturated units, and the gain below which it does harm
 ENOUGH = 8  # examples from which on a unit that is off at all of them may be called dead
+ISOMETRY = (
+    "Dynamical isometry would need all singular values of the whole Jacobian near 1 (orthogonal weights, slopes near 1, "
+    "or residuals that start small)"
+)
 BLAMED = 0.1  # log gain from which on a segment has a part in a slow loss or growth
 
 
@@ -55,7 +59,9 @@ def _is_dead(row: Row, bench: Bench) -> bool:
     segment, examples = bench.network.chain[row.number - 1], bench.network.size
     if examples < ENOUGH or not any(node.op in SWITCHES for node in segment.nodes):
         return False
-    return row.dead > DEAD + expected_dead(row.alike, examples)
+    expected = expected_dead(row.alike, examples)
+    chance = DEVIATIONS * math.sqrt(expected * (1 - expected) / row.shape[0])
+    return row.dead > expected + max(DEAD, chance)
 
 
 def _dead(rows: Sequence[Row], chosen: list[int], bench: Bench) -> Finding:
@@ -63,8 +69,8 @@ def _dead(rows: Sequence[Row], chosen: list[int], bench: Bench) -> Finding:
     expected = max(expected_dead(rows[k].alike, bench.network.size) for k in chosen)
     words = (
         f"Dead units in {named(rows, chosen)}: {shares} of the outputs do not move at any of the "
-        f"{bench.network.size} examples (about {expected:.0%} would be explained by examples that are alike). No gradient "
-        "reaches what feeds them; biases far below zero, or one step that was too large, do this."
+        f"{bench.network.size} examples (about {expected:.0%} would be explained by examples that are alike). No "
+        "gradient reaches what feeds them; biases far below zero, or one step that was too large, do this."
     )
     return Finding("dead", _numbers(chosen), words, (bench.centred(chosen),))
 
@@ -73,8 +79,8 @@ def _saturated(rows: Sequence[Row], chosen: list[int], bench: Bench) -> Finding:
     share = float(np.median([rows[k].saturated or 0 for k in chosen]))
     gain = float(np.median([rows[k].kept for k in chosen]))
     words = (
-        f"Saturated in {named(rows, chosen)}: {share:.0%} of its tanh, sigmoid or erf work on their flat part, so that "
-        f"only {short(gain)} of a change comes through. Its weights or biases are too large, or its input is."
+        f"Saturated in {named(rows, chosen)}: {share:.0%} of its tanh, sigmoid or erf work on their flat part, so "
+        f"that only {short(gain)} of a change comes through. Its weights or biases are too large, or its input is."
     )
     return Finding("saturated", _numbers(chosen), words, (bench.standardised(chosen),))
 
@@ -105,7 +111,8 @@ def _together(rows: Sequence[Row], log: np.ndarray, told: set[int], bench: Bench
     if abs(float(log[chosen].sum())) < math.log(TOTAL) / 2:
         chosen = []
     measured = short(ratio(bench.measured))
-    start = f"Gradients {'vanish' if falls else 'explode'}: from the output to the input they change by a factor {measured}"
+    verb = "vanish" if falls else "explode"
+    start = f"Gradients {verb}: from the output to the input they change by a factor {measured}"
     if not chosen:
         words = (
             f"{start}. No segment does it by itself: what one lets through is what the next ones "
@@ -113,7 +120,8 @@ def _together(rows: Sequence[Row], log: np.ndarray, told: set[int], bench: Bench
         )
         return [Finding(kind, (), words)]
     middle = math.exp(float(np.median(log[chosen])))
-    words = f"{start}, spread over {named(rows, chosen)} (each × {short(middle)} in the middle). {_cause(rows, chosen, falls)}"
+    where = f"spread over {named(rows, chosen)} (each × {short(middle)} in the middle)"
+    words = f"{start}, {where}. {_cause(rows, chosen, falls)}"
     trials: list[Trial | None] = [bench.rescaled(chosen), bench.with_residual(chosen) if falls else None]
     return [Finding(kind, _numbers(chosen), words, tuple(trial for trial in trials if trial is not None))]
 
@@ -124,8 +132,8 @@ def _cause(rows: Sequence[Row], chosen: list[int], falls: bool) -> str:
         return f"{share:.0%} of the bounded units are saturated there: weights, biases or inputs are too large."
     if falls:
         return (
-            "The weights are too small for this activation, or its slope is (a sigmoid's is at most 1/4), and no residual "
-            "connection lets the gradient by."
+            "The weights are too small for this activation, or its slope is (a sigmoid's is at most 1/4), and no "
+            "residual connection lets the gradient by."
         )
     return "The weights are too large."
 
@@ -135,16 +143,12 @@ def _remarks(rows: Sequence[Row], bench: Bench) -> list[str]:
     total = rows[-1].so_far
     if len(rows) > 1 and total.largest is not None and total.smallest is not None and total.median is not None:
         said.append(
-            f"Dynamical isometry would need all singular values of the whole Jacobian near 1 (orthogonal weights, slopes "
-            f"near 1, or residuals that start small); here they reach from {total.smallest} to {total.largest}, the "
-            f"median {total.median}."
+            f"{ISOMETRY}; here they reach from {total.smallest} to {total.largest}, the median {total.median}."
         )
     elif len(rows) > 1:
         condition = [row.own.condition.value for row in rows if row.own.condition is not None]
         said.append(
-            "Dynamical isometry would need all singular values of the whole Jacobian near 1 (orthogonal weights, slopes "
-            f"near 1, or residuals that start small); here the middle segment already spreads them by "
-            f"{short(float(np.median(condition)))} or more."
+            f"{ISOMETRY}; here the middle segment already spreads them by {short(float(np.median(condition)))} or more."
         )
     if bench.network.size >= ENOUGH and rows[-1].alike > 0.95 and rows[0].alike < 0.7:
         said.append(
@@ -153,8 +157,8 @@ def _remarks(rows: Sequence[Row], bench: Bench) -> list[str]:
         )
     if bench.network.size < ENOUGH and any(row.dead > 0 for row in rows):
         said.append(
-            f"Outputs that do not move at {'this point' if bench.network.size == 1 else 'these few points'} are no dead "
-            f"units yet: pass a batch of {ENOUGH} examples or more."
+            f"Outputs that do not move at {'this point' if bench.network.size == 1 else 'these few points'} are no "
+            f"dead units yet: pass a batch of {ENOUGH} examples or more."
         )
     return said
 

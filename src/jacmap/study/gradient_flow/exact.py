@@ -7,7 +7,9 @@ import numpy as np
 from .figures import Figure, Spectrum, middle, root_mean_square
 
 
-def of_values(singular: np.ndarray, columns: int, log_scale: np.ndarray, exact: bool, eps: float, rows: int) -> Spectrum:
+def of_values(
+    singular: np.ndarray, columns: int, log_scale: np.ndarray, exact: bool, eps: float, rows: int
+) -> Spectrum:
     """From singular values (E, r), descending, of matrices that were divided by exp(log_scale) (E,).
 
     Values up to eps·max(m, n)·σ_1 are rounding: there the smallest is at most that, and no volume is told.

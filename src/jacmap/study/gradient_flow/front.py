@@ -65,13 +65,16 @@ def gradient_flow(
             return _flow(network, plan, loss, target, seed, tick, again)
 
     def again(*args: Any) -> GradientFlow:
-        shapes = [jax.tree_util.tree_map(lambda leaf: (np.shape(leaf), np.result_type(leaf)), a) for a in (args, first)]
-        if shapes[0] != shapes[1]:
-            raise ArgumentError("at: got arguments of other shapes or dtypes than the first; call jm.gradient_flow anew")
+        if _shapes(args) != _shapes(first):
+            raise ArgumentError("at: got arguments of other shapes or dtypes than the first; call gradient_flow anew")
         return run(*args)
 
     first = args
     return run(*args)
+
+
+def _shapes(args: Any) -> Any:
+    return jax.tree_util.tree_map(lambda leaf: (np.shape(leaf), str(jax.numpy.result_type(leaf))), args)
 
 
 def _check(f: Any, method: str, loss: Any, target: Any) -> None:

@@ -50,14 +50,14 @@ class Lens:
         o, d = self.matrix.shape
         name = "VJPs" if self.mode == "reverse" else "JVPs"
         lines = [
-            f"Jacobian lens from segment {self.segment} to the output: {o}×{d}, the mean over {self.examples} examples and "
-            f"{self.positions} positions",
+            f"Jacobian lens from segment {self.segment} to the output: {o}×{d}, the mean over {self.examples} examples "
+            f"and {self.positions} positions",
             f"  {self.passes} {name} (instead of {self.brute} VJPs, one per output and example)",
         ]
         if self.affine_from is not None:
             lines.append(
-                f"  segments from {self.affine_from} on are affine, the same for all examples: taken out, {self.shared} "
-                "VJPs through them alone"
+                f"  segments from {self.affine_from} on are affine, the same for all examples: taken out, "
+                f"{self.shared} VJPs through them alone"
             )
         return "\n".join(lines)
 
@@ -111,8 +111,8 @@ def _layout(avals: Any, what: str) -> tuple[int, int]:
     shapes = [shape for shape, _ in avals]
     if len(shapes) != 1 or len(shapes[0]) not in (1, 2):
         raise ArgumentError(
-            f"lens: {what} have shapes {shapes}, expected one array (positions, width) or (width,); choose a segment where "
-            "all data passes through one such array"
+            f"lens: {what} have shapes {shapes}, expected one array (positions, width) or (width,); choose a segment "
+            "where all data passes through one such array"
         )
     return (1, shapes[0][0]) if len(shapes[0]) == 1 else (shapes[0][0], shapes[0][1])
 

@@ -39,7 +39,8 @@ class FlowPlan:
         where += "" if self.spectra == self.examples else f" of {self.examples}"
         how = {
             "exact": f"exact singular values {where} example{'s' * (self.examples > 1)}",
-            "estimate": f"singular values estimated by {STEPS} Lanczos steps {where} example{'s' * (self.examples > 1)}",
+            "estimate": f"singular values estimated by {STEPS} Lanczos steps {where} "
+            f"example{'s' * (self.examples > 1)}",
         }[self.method]
         return (
             f"{self.segments} segments, {how}; {self.passes:,} passes through f, about {self.bytes / 2**20:,.0f} MiB"

@@ -59,8 +59,8 @@ def read_by(segment: Segment, ops: tuple[str, ...], along: Any, operands: Any, x
 def expected_dead(alike: float, examples: int) -> float:
     """The share of rectified units that is off at all examples though nothing is wrong: because the examples are alike.
 
-    A unit without bias sees √c z + √(1−c) e_i at example i, with z, e_i ~ N(0, 1) and c the examples' mean cosine; it is
-    off at all of them when the largest is negative. The largest of B normal numbers is taken at its mean.
+    A unit without bias sees √c z + √(1−c) e_i at example i, with z, e_i ~ N(0, 1) and c the examples' mean cosine; it
+    is off at all of them when the largest is negative. The largest of B normal numbers is taken at its mean.
     """
     c = float(np.clip(alike, 0.0, 1.0))
     if examples == 1 or c >= 1:

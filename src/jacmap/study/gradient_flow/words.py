@@ -96,7 +96,8 @@ def _legend(flow: GradientFlow) -> list[str]:
         "any example. sat.: units of tanh, sigmoid or erf on their flat part."
     )
     if flow.input_gradient is not None:
-        words += f" ‖grad‖: length of the loss gradient after the segment; at the input it is {short(flow.input_gradient)}."
+        start = short(flow.input_gradient)
+        words += f" ‖grad‖: length of the loss gradient after the segment; at the input it is {start}."
     if flow.plan.method == "estimate":
         words += " ~: an estimate (its error bar is in the figure), ≥ and ≤: bounds."
     return _wrapped(words, "")
