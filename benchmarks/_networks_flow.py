@@ -46,14 +46,14 @@ def _right(name: str, case: networks.Planted, seeds: int, tick: Tick) -> int:
     right, flow = 0, None
     for seed in range(seeds):
         tick(f"{name}, {seed + 1} of {seeds}")
-        x, weights = case.at(seed)
-        flow = jm.gradient_flow(case.network, x, weights, batch=True, loss=loss) if flow is None else flow.at(x, weights)
+        at = case.at(seed)
+        flow = jm.gradient_flow(case.network, *at, batch=True, loss=loss) if flow is None else flow.at(*at)
         right += {finding.kind: finding.segments for finding in flow.diagnosis.findings} == case.faults
     return right
 
 
 def cost(quick: bool, tick: Tick) -> Iterator[Row]:
-    """50 layers of 512, a batch of 32: a study at another batch over one compiled gradient by weights, and by inputs."""
+    """50 layers of 512, a batch of 32: a study at another batch over one compiled gradient by weights and by inputs."""
     x, weights = networks.scaled_mlp(1.1, 50, 512)(np.random.default_rng(0))
     tick("50 layers of 512: the first study")
     flow = jm.gradient_flow(networks.TANH, x, weights, batch=True, loss=loss)
@@ -108,8 +108,8 @@ def lens(quick: bool, tick: Tick) -> Iterator[Row]:
 
         every = jax.jit(jax.vmap(jax.jacrev(outputs)))(x)  # one VJP per output and prompt
         expected = np.asarray(every).mean(axis=(0, 2))
-    yield Row("Jacobian lens, 4-block transformer: largest difference from brute force",
-              float(np.abs(found.matrix - expected).max() / np.abs(expected).max()), "relative", 1e-10, True)  # fmt: skip
+    difference = float(np.abs(found.matrix - expected).max() / np.abs(expected).max())
+    yield Row("Jacobian lens, 4-block transformer: difference from brute force", difference, "relative", 1e-10, True)
     yield Row("the same: backward passes, of one per output and prompt", found.passes / found.brute, "×", 0.5, True)
     yield Row("the same: backward passes", found.passes, f"of {found.brute}")
 

@@ -23,8 +23,8 @@ DEAD, DEVIATIONS = 0.1, 3.5  # share of dead units above what alike examples exp
 SATURATED, PASSES_ON = 0.5, 0.3  # share of saturated units, and the gain below which it does harm
 ENOUGH = 8  # examples from which on a unit that is off at all of them may be called dead
 ISOMETRY = (
-    "Dynamical isometry would need all singular values of the whole Jacobian near 1 (orthogonal weights, slopes near 1, "
-    "or residuals that start small)"
+    "Dynamical isometry would need all singular values of the whole Jacobian near 1 (orthogonal weights, slopes near "
+    "1, or residuals that start small)"
 )
 BLAMED = 0.1  # log gain from which on a segment has a part in a slow loss or growth
 

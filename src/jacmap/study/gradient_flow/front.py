@@ -45,8 +45,8 @@ def gradient_flow(
     a random direction at the output is followed back.
 
     A segment holds at least one operation that mixes entries, and is named by its `jax.named_scope` or source line;
-    `jax.lax.scan` is opened step by step. `method`: "exact", "estimate" (Lanczos steps and random directions, with error
-    bars; needs the extra ``linalg``), or "auto": exact where the singular values take about a second. `memory` bounds
+    `jax.lax.scan` is opened step by step. `method`: "exact", "estimate" (Lanczos steps and random directions, with
+    error bars; needs the extra ``linalg``), or "auto": exact where singular values take about a second. `memory` bounds
     what is held, 1 GiB where it is not given. `progress` shows the plan and a bar on a terminal when it takes longer
     than a second. Raises `ArgumentError`, `ModeError` where forward or reverse mode is impossible.
     """
@@ -145,8 +145,8 @@ def _check_values(network: Network, measured: Sweep) -> None:
         if not np.isfinite(np.asarray(values)).all():
             segment = network.chain[k]
             raise ArgumentError(
-                f"{network.name}: its values are not finite (NaN or infinite) from segment {k + 1} ({segment.name}) on; "
-                "look at smaller inputs, or in double precision"
+                f"{network.name}: its values are not finite (NaN or infinite) from segment {k + 1} ({segment.name}) "
+                "on; look at smaller inputs, or in double precision"
             )
 
 
