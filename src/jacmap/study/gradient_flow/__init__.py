@@ -3,7 +3,7 @@
 from .figures import Figure, Spectrum
 from .flow import Diagnosis, Finding, GradientFlow, Row, Trial
 from .front import gradient_flow
-from .lens import Lens
+from .lens import Lens, lens
 from .plan import FlowPlan
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "Spectrum",
     "Trial",
     "gradient_flow",
+    "lens",
 ]

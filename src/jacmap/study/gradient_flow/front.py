@@ -21,7 +21,7 @@ from . import estimate, exact
 from .diagnosis import diagnose
 from .figures import Spectrum
 from .flow import GradientFlow, Row
-from .lens import lens
+from .lens import lens_of
 from .network import Network, Programs
 from .plan import FlowPlan, plan_for
 from .sweep import Draw, Sweep, sweep
@@ -136,7 +136,7 @@ def _flow(
         plan=plan,
         input_gradient=None if start is None else math.exp(min(start, 700.0)),
         _again=again,
-        _lens=partial(lens, network, measured.states),
+        _lens=partial(lens_of, network, measured.states),
     )
 
 

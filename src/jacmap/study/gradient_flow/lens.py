@@ -13,6 +13,7 @@ Brute force is one backward pass per output and example. What the chain allows f
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,8 +67,21 @@ class Lens:
         return {**numbers, "matrix": self.matrix.tolist()}
 
 
-def lens(network: Network, states: list[Any], segment: int) -> Lens:
-    """From the values after `segment` (0: the input) to the output, at the states of a sweep."""
+def lens(
+    f: Callable[..., Any], x: Any, *rest: Any, segment: int = 0, batch: bool | Sequence[int] = True,
+    argnums: int | Sequence[int] = 0,
+) -> Lens:  # fmt: skip
+    """The mean Jacobian from the values after `segment` (0: the input) to the output, over positions and examples.
+
+    f is the function of one example and `batch` as in `gradient_flow`. Both the values there and the output must be one
+    array, (positions, width) or (width,). Raises `ArgumentError` where they are not.
+    """
+    network = Network(f, (x, *rest), argnums, batch)
+    return lens_of(network, network.values(), segment)
+
+
+def lens_of(network: Network, states: list[Any], segment: int) -> Lens:
+    """The same, of a network whose values are known."""
     count = len(network.chain)
     if isinstance(segment, bool) or not isinstance(segment, (int, np.integer)) or not 0 <= segment < count:
         raise ArgumentError(f"segment: got {segment!r}, expected a number from 0 (the input) to {count - 1}")

@@ -101,6 +101,14 @@ class Network:
         axes = (0, self.axes[k], *([0] * inputs))
         return self._compile((kind, segment.key, self.axes[k], *static), jax.vmap(example, axes))
 
+    def values(self) -> list[Any]:
+        """The states at all cuts, nothing else."""
+        states: list[Any] = [(self.input, ())]
+        for k in range(len(self.chain)):
+            x, along = states[-1]
+            states.append(self.program("values", k, _values, 1)(along, self.operands[k], x))
+        return states
+
     def forward(self, k: int, state: Any, tangents: Any, own: Any) -> Any:
         """The next state; what becomes of the running tangents (B, p, n): rescaled, log of the scale; of one of its own
         (B, n); and the Gram matrices of the tangents."""
@@ -165,6 +173,10 @@ class Network:
 
 
 # -- what a program does with one example ------------------------------------------------------------------
+
+
+def _values(segment: Segment, along: Any, operands: Any, x: Any) -> Any:
+    return segment.on_vectors(along, operands)(x)
 
 
 def _forward(segment: Segment, along: Any, operands: Any, x: Any, tangents: Any, own: Any) -> Any:
