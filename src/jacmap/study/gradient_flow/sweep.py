@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -57,7 +58,7 @@ def sweep(
     count = len(network.chain)
     state: Any = (network.input, ())
     states = [state]
-    tangents, log = draw.block(network.input.shape[1]), jnp.zeros(network.size)
+    tangents, log = draw.block(network.input.shape[1]), jnp.zeros(network.size, network.input.dtype)
     ahead, own_pushed, changes = [(_gram(tangents), log)], [], []
     for k in range(count):
         n = state[0].shape[1]
@@ -73,7 +74,7 @@ def sweep(
             skipped = change.skip and y.shape == before.shape
             new = (change.scale * y + (before if skipped else 0), further)
             alone = change.scale * alone + (own if skipped else 0)
-            scale = scale + np.log(abs(change.scale))
+            scale = scale + math.log(abs(change.scale))
             if skipped:
                 pushed, scale = _renormalised(pushed * jnp.exp(scale)[:, None, None] + tangents)
                 gram = _gram(pushed)
@@ -110,7 +111,7 @@ def _back(
     lengths = jnp.linalg.norm(start, axis=1)
     block = draw.block(y.shape[1])
     cotangents = jnp.concatenate([(start / jnp.where(lengths > 0, lengths, 1)[:, None])[:, None], block], axis=1)
-    logs = jnp.stack([jnp.log(lengths), jnp.zeros(network.size)], axis=1)
+    logs = jnp.stack([jnp.log(lengths), jnp.zeros_like(lengths)], axis=1)
     gradients, behind, own_pulled = [logs[:, 0]], [(_gram(block), logs[:, 1])], []
     for k in range(len(network.chain) - 1, -1, -1):
         own = draw.unit(cotangents.shape[2])
@@ -123,7 +124,7 @@ def _back(
             pulled, scale = jnp.concatenate([first, rest], axis=1), jnp.stack([one, others], axis=1)
             gram = _gram(rest)
         elif change is not None:
-            scale = scale + np.log(abs(change.scale))
+            scale = scale + math.log(abs(change.scale))
         logs, cotangents = logs + scale, pulled
         gradients.append(logs[:, 0])
         behind.append((gram, logs[:, 1]))
