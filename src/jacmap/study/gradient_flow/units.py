@@ -7,7 +7,6 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from scipy import stats
-from scipy.special import erf, expit
 
 from ..._segments import Segment
 from .network import Network
@@ -19,7 +18,6 @@ SLOPES: dict[str, Any] = {
     "erf": lambda z: jnp.exp(-(z**2)),
     "erfc": lambda z: jnp.exp(-(z**2)),
 }
-VALUES: dict[str, Any] = {"tanh": np.tanh, "logistic": expit, "erf": erf}
 FLAT = 0.05  # of the largest slope: below it a unit counts as saturated
 # What switches a unit off: `jax.nn.relu` and its kin are custom rules, or a maximum.
 SWITCHES = ("max", "custom_jvp_call", "clamp", "select_n")
