@@ -22,7 +22,17 @@ from ._second import gauss_newton, hessian, hvp, laplacian, taylor
 from .engine.graph.pattern import Pattern
 from .engine.graph.structure import Structure
 from .engine.plan.plan import Plan
-from .study import DataSensitivity, Geometry, PointSensitivity, Symbolic, geometry, sensitivity, symbolic
+from .study import (
+    DataSensitivity,
+    Geometry,
+    GradientFlow,
+    PointSensitivity,
+    Symbolic,
+    geometry,
+    gradient_flow,
+    sensitivity,
+    symbolic,
+)
 
 __all__ = [
     "ArgumentError",
@@ -30,6 +40,7 @@ __all__ = [
     "DataSensitivity",
     "Estimate",
     "Geometry",
+    "GradientFlow",
     "IllConditionedWarning",
     "Jacobian",
     "JacmapError",
@@ -48,6 +59,7 @@ __all__ = [
     "diagonal",
     "gauss_newton",
     "geometry",
+    "gradient_flow",
     "hessian",
     "hvp",
     "jacobian",

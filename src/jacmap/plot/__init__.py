@@ -13,6 +13,7 @@ from ._ellipse import circle_to_ellipse
 from ._ellipsoid import sphere_to_ellipsoid
 from ._fields import vector_field
 from ._gains import gains
+from ._gradient_flow import gradient_flow
 from ._grid import grid
 from ._matrix import matrix
 from ._pattern import pattern
@@ -25,6 +26,7 @@ __all__ = [
     "bars",
     "circle_to_ellipse",
     "gains",
+    "gradient_flow",
     "grid",
     "matrix",
     "pattern",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,22 @@ def is_reference(aval: Any) -> bool:
 
 def is_literal(atom: Any) -> bool:
     return hasattr(atom, "val")
+
+
+@contextlib.contextmanager
+def as_written(eqn: Any) -> Iterator[None]:
+    """Whatever is traced inside stands where the equation stands: its source line, below its scope."""
+    from jax._src import source_info_util  # as jax.core.eval_jaxpr does it; no public name
+
+    scope = source_info_util.current_name_stack() + eqn.source_info.name_stack
+    with source_info_util.user_context(eqn.source_info.traceback, name_stack=scope):
+        yield
+
+
+def function_name(jaxpr: Any) -> str:
+    """The name of the Python function that a jaxpr was traced from; empty when it is not known."""
+    text = getattr(getattr(jaxpr, "debug_info", None), "func_src_info", "") or ""
+    return text.split(" at ")[0]
 
 
 def bind(eqn: Any, values: list[Any]) -> list[Any]:
