@@ -22,10 +22,21 @@ from ._second import gauss_newton, hessian, hvp, laplacian, taylor
 from .engine.graph.pattern import Pattern
 from .engine.graph.structure import Structure
 from .engine.plan.plan import Plan
-from .study import DataSensitivity, Geometry, PointSensitivity, Symbolic, geometry, sensitivity, symbolic
+from .study import (
+    Backprop,
+    DataSensitivity,
+    Geometry,
+    PointSensitivity,
+    Symbolic,
+    backprop,
+    geometry,
+    sensitivity,
+    symbolic,
+)
 
 __all__ = [
     "ArgumentError",
+    "Backprop",
     "ConvergenceError",
     "DataSensitivity",
     "Estimate",
@@ -45,6 +56,7 @@ __all__ = [
     "StructureError",
     "Symbolic",
     "TraceError",
+    "backprop",
     "diagonal",
     "gauss_newton",
     "geometry",

@@ -1,10 +1,12 @@
 """What a Jacobian means: its geometry, its formulas, which inputs move which outputs."""
 
+from .backprop import Backprop, backprop
 from .geometry import Geometry, Kind, Kink, Trust, geometry
 from .sensitivity import DataSensitivity, PointSensitivity, sensitivity
 from .symbolic import Symbolic, symbolic
 
 __all__ = [
+    "Backprop",
     "DataSensitivity",
     "Geometry",
     "Kind",
@@ -12,6 +14,7 @@ __all__ = [
     "PointSensitivity",
     "Symbolic",
     "Trust",
+    "backprop",
     "geometry",
     "sensitivity",
     "symbolic",
