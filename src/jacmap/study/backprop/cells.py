@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 FORWARD, BACKWARD = "Forward", "Backward"
-FIRST_COLUMN, FIRST_ROW = 5, 4  # of the numbers: columns A to D and rows 1 to 3 are headings
+FIRST_COLUMN, FIRST_ROW = 5, 5  # of the numbers: columns A to D and rows 1 to 3 are headings
 LONGEST = 8000  # characters of a formula; Excel takes 8192
 LARGEST = 1.7e308  # stands for infinity
 

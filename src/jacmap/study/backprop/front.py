@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..._arguments import positions
+from ..._arguments import check_inputs, positions
 from ..._errors import ArgumentError, StructureError
 from ..._operations import Operations, operations
 from .result import Backprop, Read, StepDone, Value
@@ -46,6 +46,7 @@ def backprop(
         raise ArgumentError(f"f: got {type(f).__name__}, expected a function of arrays")
     if not args:
         raise ArgumentError("backprop: got no point, expected the arguments of f after f itself")
+    check_inputs(args, positions(argnums)[0], holomorphic=False)
     total = f if loss is None else _composed(f, loss)
     _scalar(f, total, args, loss)
     found = operations(total, *args, argnums=argnums)
@@ -165,6 +166,7 @@ def _gathered(found: Operations, steps: list[Step], numbers: Numbers, gradient: 
         directional=float(numbers.tangents[found.outputs[0]]),
         operations=found,
         names=names,
+        everything=numbers.values,
     )
 
 

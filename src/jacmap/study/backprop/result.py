@@ -85,7 +85,8 @@ class Backprop:
     arguments; `constants`: arrays that the function holds; `gradient`: as `jax.grad` lays it out, which the sum of
     steps equals up to `difference` (relative to the largest entry). `directional`: the derivative of L along the
     direction, which is what one forward sweep finds. `operations`: the operations of L as they were read;
-    `names`: number of a value there → its name here.
+    `names`,
+    `everything`: number of a value there → its name here, and its numbers.
     """
 
     name: str
@@ -99,6 +100,7 @@ class Backprop:
     directional: float
     operations: Operations
     names: Mapping[int, str]
+    everything: Mapping[int, np.ndarray]
 
     @property
     def size(self) -> int:

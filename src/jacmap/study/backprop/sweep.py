@@ -14,6 +14,9 @@ import numpy as np
 from ..._operations import Operations
 from .steps import Step
 
+# It runs once: LLVM's optimisations would take longer than they save.
+_ONCE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+
 
 @dataclass(frozen=True, eq=False)
 class Numbers:
@@ -38,7 +41,7 @@ def sweep(found: Operations, steps: Sequence[Step], direction: Sequence[Any], la
         tangents = _forward(found, steps, values, along)
         return values, tangents, *_backward(found, steps, values, largest)
 
-    made = jax.jit(run)(found.leaves, found.other_leaves, list(direction))
+    made = jax.jit(run, compiler_options=_ONCE)(found.leaves, found.other_leaves, list(direction))
     return Numbers(*({key: np.asarray(array) for key, array in part.items()} for part in made))
 
 

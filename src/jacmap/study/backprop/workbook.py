@@ -65,14 +65,14 @@ def save(found: Backprop, path: str | Path) -> Workbook:
         import openpyxl
     except ImportError as error:
         raise ImportError(EXTRA) from error
-    entries = sum(array.size for array in found.operations.at_point.values())
+    entries = sum(array.size for array in found.everything.values())
     if entries > MOST_CELLS:
         raise ArgumentError(
             f"save: {found.name} makes {entries} numbers, expected at most {MOST_CELLS} for a workbook that can be "
             "read; take a smaller network, or fewer rows of data"
         )
     try:
-        layout = Writer(found.operations, _labels(found), _local(found)).layout()
+        layout = Writer(found.operations, found.everything, _labels(found), _local(found)).layout()
     except TooLong as error:
         raise ArgumentError(
             f"save: the formula of {error} is longer than a cell can hold; take a narrower network"
@@ -102,7 +102,7 @@ def _local(found: Backprop) -> Any:
     """The local Jacobian of one operation at the point, (outputs, inputs)."""
     import jax
 
-    values = found.operations.at_point
+    values = found.everything
 
     def jacobian(operation: Operation, position: int) -> np.ndarray:
         inputs = [jax.numpy.asarray(values[v]) for v in operation.inputs]
@@ -117,29 +117,35 @@ def _local(found: Backprop) -> Any:
     return jacobian
 
 
+def _font(**options: Any) -> Any:
+    from openpyxl.styles import Font
+
+    return Font(**{"name": "Calibri", "color": INK, **options})
+
+
 def _addresses(layout: Layout) -> dict[str, list[str]]:
     return {block.name: [f"{block.sheet}!{cell.address}" for cell in block.cells] for block in layout.blocks}
 
 
 def _sheet(sheet: Any, title: str, blocks: list[Block]) -> None:
-    from openpyxl.styles import Alignment, Border, Font, PatternFill, Side
+    from openpyxl.styles import Alignment, Border, PatternFill, Side
     from openpyxl.utils import get_column_letter
 
     sheet["A1"] = title
-    sheet["A1"].font = Font(bold=True, size=14, color=INK)
+    sheet["A1"].font = _font(bold=True, size=14, color=INK)
     for column, head in enumerate(("value", "made by", "line of code", "", "numbers"), start=1):
         cell = sheet.cell(3, column, head)
-        cell.font = Font(bold=True, color="FFFFFF")
+        cell.font = _font(bold=True, color="FFFFFF")
     widest = max((block.shape[-1] if block.shape else 1 for block in blocks), default=1)
     for column in range(1, FIRST_COLUMN + widest):
         sheet.cell(3, column).fill = PatternFill("solid", fgColor=HEADER)
     line = Side(style="hair", color="A8B2BC")
     for block in blocks:
         name = sheet.cell(block.row, 1, block.name)
-        name.font = Font(bold=True, color=INK)
+        name.font = _font(bold=True, color=INK)
         for column, text in ((2, block.formula), (3, block.line), (4, block.note)):
             cell = sheet.cell(block.row, column, text)
-            cell.font = Font(color=SOFT, italic=column == 4)
+            cell.font = _font(color=SOFT, italic=column == 4)
             cell.alignment = Alignment(vertical="top")
             cell.data_type = "s"  # "-v3" is what the step is called, not a formula
         fill = PatternFill("solid", fgColor=FROZEN if block.frozen else FILLS[block.kind])
@@ -148,8 +154,8 @@ def _sheet(sheet: Any, title: str, blocks: list[Block]) -> None:
             cell.number_format = NUMBER
             cell.fill = fill
             cell.border = Border(left=line, right=line, top=line, bottom=line)
-            cell.font = Font(color=CHANGE if block.kind == "input" else INK, bold=block.kind in ("input", "gradient"))
-    for letter, width in (("A", 24), ("B", 34), ("C", 26), ("D", 26)):
+            cell.font = _font(color=CHANGE if block.kind == "input" else INK, bold=block.kind in ("input", "gradient"))
+    for letter, width in (("A", 24), ("B", 34), ("C", 44), ("D", 26)):
         sheet.column_dimensions[letter].width = width
     for column in range(FIRST_COLUMN, FIRST_COLUMN + widest):
         sheet.column_dimensions[get_column_letter(column)].width = 12
@@ -158,15 +164,15 @@ def _sheet(sheet: Any, title: str, blocks: list[Block]) -> None:
 
 
 def _read_me(sheet: Any, found: Backprop, layout: Layout, result: Workbook) -> None:
-    from openpyxl.styles import Alignment, Font, PatternFill
+    from openpyxl.styles import Alignment, PatternFill
 
     sheet.title = README
     sheet.sheet_view.showGridLines = False
     sheet.column_dimensions["A"].width = 4
     sheet.column_dimensions["B"].width = 34
-    sheet.column_dimensions["C"].width = 70
+    sheet.column_dimensions["C"].width = 90
     sheet["B1"] = f"Backpropagation through {found.name}"
-    sheet["B1"].font = Font(bold=True, size=16, color=INK)
+    sheet["B1"].font = _font(bold=True, size=16, color=INK)
     last = layout.result
     rows: list[tuple[str, Any]] = [
         ("L now", f"={last.seen_from(README)}" if isinstance(last, Cell) else last),
@@ -187,10 +193,12 @@ def _read_me(sheet: Any, found: Backprop, layout: Layout, result: Workbook) -> N
     ]  # fmt: skip
     rows += [("Does it all follow?", said) for said in result._said]
     for number, (heading, content) in enumerate(rows, start=3):
-        sheet.cell(number, 2, heading).font = Font(bold=True, color=INK)
+        sheet.cell(number, 2, heading).font = _font(bold=True, color=INK)
         cell = sheet.cell(number, 3, content)
+        cell.font = _font()
         cell.alignment = Alignment(wrap_text=True, vertical="top", horizontal="left")
         sheet.cell(number, 2).alignment = Alignment(vertical="top")
+        sheet.row_dimensions[number].height = 16 * max(1, -(-len(str(content)) // 80))
     for row in (3, 4):
         sheet.cell(row, 3).number_format = "0.000000000"
     sheet.cell(3, 3).fill = PatternFill("solid", fgColor=FILLS["gradient"])
@@ -199,4 +207,4 @@ def _read_me(sheet: Any, found: Backprop, layout: Layout, result: Workbook) -> N
          ("local", "a local derivative"), ("gradient", "the gradient")), start=len(rows) + 4,
     ):  # fmt: skip
         sheet.cell(number, 2).fill = PatternFill("solid", fgColor=FILLS[kind])
-        sheet.cell(number, 3, said)
+        sheet.cell(number, 3, said).font = _font()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -17,10 +17,16 @@ Local = Callable[[Operation, int], np.ndarray]
 
 
 class Writer:
-    def __init__(self, found: Operations, labels: dict[int, tuple[str, str]], local: Local):
+    def __init__(
+        self,
+        found: Operations,
+        values: Mapping[int, np.ndarray],
+        labels: Mapping[int, tuple[str, str]],
+        local: Local,
+    ):
         """`labels`: number of a value → (its name, its formula); `local(operation, position)`: a local Jacobian."""
         self.found, self.labels, self.local = found, labels, local
-        self.values = found.at_point
+        self.values = values
         self.entries: list[Entry] = []
         self.at: dict[int, np.ndarray] = {}  # number of a value → numbers of its entries
         self.blocks: list[Block] = []
@@ -98,7 +104,7 @@ class Writer:
             own: Sequence[Any] = [plain_of(x) for x in np.ravel(self.values[v])] if texts is None else texts
             note = "no formula: numbers as saved" if frozen else ""
             block = self.block(
-                FORWARD, self.found.shapes[v], name, formula, operation.line, "value", own, note, frozen
+                FORWARD, self.found.shapes[v], name, formula, _where(operation), "value", own, note, frozen
             )
             self.at[v] = self.numbered(block.cells, self.found.shapes[v])
             if frozen and k == 0:
@@ -184,7 +190,7 @@ class Writer:
         back = []
         for v in made:
             name, formula = self.labels.get(v, (f"({operation.name})", operation.name))
-            back += self.cotangents(v, f"∂L/∂{name}", f"{name} = {formula}", operation.line, "cotangent")
+            back += self.cotangents(v, f"∂L/∂{name}", f"{name} = {formula}", _where(operation), "cotangent")
         for k in live:
             if frozen:
                 self.through_numbers(operation, k, back)
@@ -236,7 +242,7 @@ class Writer:
             return
         names = [self.labels.get(w, ("", ""))[0] for w in (v, operation.inputs[k])]
         label = f"∂{names[0]}/∂{names[1]}" if all(names) else f"derivative of {operation.name}"
-        local = self.block(BACKWARD, shape, label, "local derivative", operation.line, "local", texts)
+        local = self.block(BACKWARD, shape, label, "local derivative", _where(operation), "local", texts)
         for entry, owner, cell in zip(reads.tolist(), owners.tolist(), local.cells, strict=True):
             self.add(entry, f"{back[owner].address}*{cell.address}")
 
@@ -258,12 +264,17 @@ class Writer:
         note = "no formula: numbers as saved"
         numbers = [plain_of(x) for x in matrix.ravel()]
         cells = self.block(
-            BACKWARD, matrix.shape, label, "local Jacobian", operation.line, "local", numbers, note, True
+            BACKWARD, matrix.shape, label, "local Jacobian", _where(operation), "local", numbers, note, True
         ).cells
         for i, cell in enumerate(back):
             for j, entry in enumerate(self.at[operation.inputs[k]].ravel()):
                 if matrix[i, j] != 0:
                     self.add(entry, f"{cell.address}*{cells[i * matrix.shape[1] + j].address}")
+
+
+def _where(operation: Operation) -> str:
+    """The line of code and where it stands."""
+    return f"{operation.text}   [{operation.line}]" if operation.text else operation.line
 
 
 def _hands_on(operation: Operation) -> bool:
