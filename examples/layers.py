@@ -4,7 +4,7 @@ J is m×n, outputs × inputs, both flattened in row-major order. `python example
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -28,7 +28,7 @@ def numbers(*shape: int) -> np.ndarray:
 class Layer:
     """`f(*args)`; `closed(*args)`: argument name → its Jacobian; `says`: what the layer does to a gradient.
 
-    `wider`: arguments for which the structure that the engine finds is wider than the true pattern, and why.
+    `wider`: argument → why the pattern that the engine finds is wider than J's at this point.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Layer:
     args: Sequence[np.ndarray]
     closed: Callable[..., dict[str, np.ndarray]]
     says: str
-    wider: str = ""
+    wider: dict[str, str] = field(default_factory=dict)
 
     def jacobian(self, argument: str) -> jm.Jacobian:
         """The engine's J with respect to one argument."""
@@ -49,7 +49,7 @@ class Layer:
         return list(self.closed(*self.args))
 
     def kept(self) -> int:
-        """Bytes that a VJP by all arguments keeps from the forward pass, measured, the arguments themselves not counted.
+        """Bytes that a VJP by all arguments keeps from the forward pass, measured; the arguments are not counted.
 
         JAX's own VJP holds them in its closure; an array that is kept twice counts once.
         """
@@ -392,13 +392,14 @@ GALLERY = [
           "multiplied by W: grows or fades with its singular values"),
     Layer("convolution", convolution, ("x", "w"), (numbers(2, 5, 5), numbers(3, 2, 3, 3)), convolution_closed,
           "spread over each pixel's neighbours; the weights get sums over all positions"),
-    Layer("ReLU", jax.nn.relu, ("x",), (VECTOR,), diagonal("relu"), "passed where x > 0, stopped elsewhere"),
+    Layer("ReLU", jax.nn.relu, ("x",), (VECTOR,), diagonal("relu"), "passed where x > 0, stopped elsewhere",
+          {"x": "where x > 0 depends on x: every entry may pass"}),
     Layer("sigmoid", jax.nn.sigmoid, ("x",), (VECTOR,), diagonal("sigmoid"),
           "at most a quarter is left, far from 0 almost nothing"),
     Layer("tanh", jnp.tanh, ("x",), (VECTOR,), diagonal("tanh"), "kept near 0, faded where it saturates"),
     Layer("GELU", gelu_exact, ("x",), (VECTOR,), diagonal("gelu"),
-          "passed above 0, almost stopped below −2; up to 1.13 times"),
-    Layer("GELU, tanh form", gelu_tanh, ("x",), (VECTOR,), diagonal("gelu, tanh form"), "as GELU, to three figures"),
+          "passed above 0, almost stopped below −3; up to 1.13 times"),
+    Layer("GELU, tanh form", gelu_tanh, ("x",), (VECTOR,), diagonal("gelu, tanh form"), "as GELU, within 0.001"),
     Layer("softmax", jax.nn.softmax, ("x",), (VECTOR,), softmax_closed,
           "what is common to all entries is lost; at most half is left"),
     Layer("log-softmax", jax.nn.log_softmax, ("x",), (VECTOR,), log_softmax_closed,
@@ -411,21 +412,21 @@ GALLERY = [
           layer_norm_closed, "mean and size of a position are lost; the rest divided by its deviation"),
     Layer("RMS norm", rms_norm, ("x", "scale"), (numbers(6), numbers(6)), rms_norm_closed,
           "the size is lost, the mean kept"),
-    Layer("dropout", dropout, ("x",), (VECTOR,), dropout_closed, "stopped where masked, else 1/(1 − p) times",
-          ),
+    Layer("dropout", dropout, ("x",), (VECTOR,), dropout_closed, "stopped where masked, else 1/(1 − p) times"),
     Layer("max pooling", max_pooling, ("x",), (numbers(4, 6),), max_pooling_closed,
           "all to the winner of its block, nothing to the others",
-          "x: which entry wins depends on x, so all four may"),
+          {"x": "which of four wins depends on x: all may"}),
     Layer("average pooling", average_pooling, ("x",), (numbers(4, 6),), average_pooling_closed,
           "a quarter to each of four: half as long"),
     Layer("embedding", embedding, ("table",), (numbers(5, 3),), embedding_closed,
           "to the rows that were read, summed where one is read twice"),
     Layer("residual", residual, ("x", "w"), (numbers(5), numbers(5, 5) / 3), residual_closed,
-          "I + J_f: kept whole, whatever f does to it"),
+          "I + J_f: handed on whole, and what f adds to that"),
     Layer("attention", attention, ("x", "wq", "wk", "wv"), HEADS, attention_closed,
           "spread over all positions by the weights; fades through scores where the softmax saturates"),
     Layer("causal attention", causal_attention, ("x", "wq", "wk", "wv"), HEADS, causal_attention_closed,
-          "the same, only to positions before"),
+          "the same, only to positions before",
+          {name: "the first position sees itself alone, whatever its score" for name in ("wq", "wk")}),
     Layer("GRU cell", gru, ("x", "h", "w", "u", "b"), (numbers(3), np.tanh(numbers(4)), *GATES), gru_closed,
           "to h nearly unchanged where the update gate is shut"),
     Layer("LSTM cell", lstm, ("x", "h", "c", "w", "u", "b"), (numbers(3), np.tanh(numbers(4)), numbers(4), *CELLS),
@@ -442,25 +443,40 @@ def measured(layer: Layer) -> dict[str, Any]:
 
 
 def table() -> str:
-    """One row per layer: J by its input, the gains at this point, the bytes kept for a VJP, and what becomes of it."""
-    lines = [f"{'layer':<21}{'J by x':<8}{'structure that the engine finds':<44}{'gains':<15}{'kept':>7}"]
+    """One row per layer: J by its input, the gains at this point, the bytes kept for a VJP, the structure found."""
+    lines = [f"{'layer':<21}{'J':<7}{'gains':<13}{'kept':>6}  structure that the engine finds"]
     for layer in GALLERY:
         found = measured(layer)
         m, n = found["shape"]
         high, low = (f"{gain:.2f}" if gain > 1e-9 else "0" for gain in found["gains"])
-        structure = found["structure"] if len(found["structure"]) < 44 else f"{found['structure'][:42]}…"
-        lines.append(f"{layer.name:<21}{f'{m}×{n}':<8}{structure:<44}{f'{high} … {low}':<15}{found['kept']:>5} B")
+        gains = f"{high} … {low}"
+        lines.append(f"{layer.name:<21}{f'{m}×{n}':<7}{gains:<13}{found['kept']:>4} B  {_short(found['structure'])}")
     return "\n".join(lines)
 
 
+def _short(structure: str) -> str:
+    return structure.partition(" (")[0]
+
+
 def weights() -> str:
-    """The structure by each weight."""
-    lines = []
+    """J by each weight: its shape, how many entries can differ from zero, its structure."""
+    lines = [f"{'layer':<21}{'by':<7}{'J':<8}{'entries':>7}  structure that the engine finds"]
     for layer in GALLERY:
         for name in layer.arguments[1:]:
             J = layer.jacobian(name)
             m, n = J.shape
-            lines.append(f"{layer.name:<21}{name:<6}{f'{m}×{n}':<9}{J.pattern.nnz:>5} nonzeros   {J.structure}"[:100])
+            lines.append(f"{layer.name:<21}{name:<7}{f'{m}×{n}':<8}{J.pattern.nnz:>7}  {_short(str(J.structure))}")
+    return "\n".join(lines)
+
+
+def wider() -> str:
+    """Where the engine's pattern, which holds at every point, has more entries than J has at this one."""
+    lines = []
+    for layer in GALLERY:
+        exact = layer.closed(*layer.args)
+        for name, why in layer.wider.items():
+            found, true = layer.jacobian(name).pattern.nnz, np.count_nonzero(exact[name])
+            lines.append(f"{layer.name:<21}{name:<4}{found:>4} entries, {true:>3} nonzero: {why}")
     return "\n".join(lines)
 
 
@@ -471,4 +487,4 @@ def gradients() -> str:
 
 if __name__ == "__main__":
     jax.config.update("jax_enable_x64", True)
-    print(table(), weights(), gradients(), sep="\n\n")
+    print(table(), weights(), wider(), gradients(), sep="\n\n")

@@ -127,12 +127,21 @@ def test_custom_rules_and_loops_are_steps() -> None:
     twice.defvjp(lambda x: (2 * x, None), lambda _, g: (5 * g,))  # wrong on purpose: the rule counts
     found = jm.backprop(lambda x: jnp.sum(twice(x)), jnp.ones(2))
     np.testing.assert_allclose(found.inputs[0].cotangent, [5.0, 5.0])
+    assert found.directional is None and "knows reverse mode alone" in str(found)
 
     def loop(x: Any) -> Any:
         return jax.lax.scan(lambda c, _: (jnp.sin(c), c), x, None, length=3)[0].sum()
 
     x = jnp.array([0.3, 0.4])
     np.testing.assert_allclose(jm.backprop(loop, x).inputs[0].cotangent, jax.grad(loop)(x), rtol=1e-12)
+
+
+def test_without_reverse_mode_there_is_no_way_back() -> None:
+    def loop(x: Any) -> Any:
+        return jax.lax.while_loop(lambda c: c[0] < 3, lambda c: (c[0] + 1, jnp.sin(c[1])), (0, x))[1]
+
+    with pytest.raises(jm.ModeError, match="needs reverse mode, which while cannot run in"):
+        jm.backprop(loop, jnp.array(0.3))
 
 
 def test_an_unused_parameter_has_a_zero_gradient() -> None:
@@ -153,9 +162,8 @@ def test_large_arrays_are_told_by_shape_and_norm() -> None:
     found = jm.backprop(lambda w: jnp.sum(jnp.tanh(w @ jnp.ones(50)) ** 2), w)
     assert "w = 60×50 numbers, norm" in str(found)
     assert any(read.jacobian is None for step in found.steps for read in step.reads)
-    np.testing.assert_allclose(
-        found.inputs[0].cotangent, jax.grad(lambda w: jnp.sum(jnp.tanh(w @ jnp.ones(50)) ** 2))(w), rtol=1e-9, atol=1e-11
-    )
+    theirs = jax.grad(lambda w: jnp.sum(jnp.tanh(w @ jnp.ones(50)) ** 2))(w)
+    np.testing.assert_allclose(found.inputs[0].cotangent, theirs, rtol=1e-9, atol=1e-11)
 
 
 def test_plain_numbers() -> None:

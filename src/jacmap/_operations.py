@@ -63,6 +63,7 @@ class Operations:
     `names`: number of a value → its name, for the arguments ("x", "params['w']"). `inputs`: the differentiated leaves;
     `others`: the arguments' other arrays; `constants`: values known beforehand; `outputs`: what f returns.
     `active`: does a derivative flow through value k? `varying`: does it depend on the arguments at all?
+    `forward`, `reverse`: the AD modes that all of f supports.
     """
 
     operations: tuple[Operation, ...]
@@ -77,6 +78,8 @@ class Operations:
     leaves: tuple[Any, ...]
     other_leaves: tuple[Any, ...]
     jacobian: Jacobian
+    forward: bool
+    reverse: bool
 
     def values(self, leaves: Sequence[Any], others: Sequence[Any]) -> dict[int, Any]:
         """Every value by its number, at these leaves; works under `jit`."""
@@ -160,6 +163,8 @@ class _Reading:
             leaves=tuple(jax.numpy.asarray(leaf) for leaf in leaves),
             other_leaves=tuple(jax.numpy.asarray(leaf) for leaf in others),
             jacobian=J,
+            forward=graph.forward,
+            reverse=J._traced.reverse,
         )
 
 

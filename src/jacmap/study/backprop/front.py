@@ -37,8 +37,9 @@ def backprop(
 
     Steps are the operations of f as the engine reads them (calls inlined, common subexpressions shared), moves of
     numbers (reshape, broadcast, transpose) folded into what reads them. The gradient is checked against `jax.grad`;
-    a difference raises `StructureError`. Raises `ArgumentError` where L is not one real number; else as `linearize`.
-    Reverse accumulation as in Griewank and Walther, Evaluating Derivatives (2008), section 3.2.
+    a difference raises `StructureError`. Raises `ArgumentError` where L is not one real number, `ModeError` where it
+    has no reverse mode; else as `linearize`. Reverse accumulation: Griewank and Walther, Evaluating
+    Derivatives (2008), section 3.2.
     """
     if loss is not None and not callable(loss):
         raise ArgumentError(f"loss: got {type(loss).__name__}, expected a function of f's value, such as jnp.sum")
@@ -51,6 +52,7 @@ def backprop(
     _scalar(f, total, args, loss)
     found = operations(total, *args, argnums=argnums)
     steps = steps_of(found)
+    found.jacobian._need("reverse", found.reverse)
     if not steps:
         raise ArgumentError(f"{found.jacobian.name}: does not depend on its arguments: there is nothing to go back to")
     numbers = sweep(found, steps, _direction(found, direction, argnums), LARGEST_LOCAL)
@@ -163,7 +165,7 @@ def _gathered(found: Operations, steps: list[Step], numbers: Numbers, gradient: 
         steps=tuple(done),
         gradient=gradient,
         difference=difference,
-        directional=float(numbers.tangents[found.outputs[0]]),
+        directional=float(numbers.tangents[found.outputs[0]]) if found.forward else None,
         operations=found,
         names=names,
         everything=numbers.values,

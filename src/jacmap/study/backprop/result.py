@@ -84,9 +84,8 @@ class Backprop:
     `value` = L; `inputs`: the differentiated arrays, each with its gradient as `cotangent`; `others`: the other
     arguments; `constants`: arrays that the function holds; `gradient`: as `jax.grad` lays it out, which the sum of
     steps equals up to `difference` (relative to the largest entry). `directional`: the derivative of L along the
-    direction, which is what one forward sweep finds. `operations`: the operations of L as they were read;
-    `names`,
-    `everything`: number of a value there → its name here, and its numbers.
+    direction, which is what one forward sweep finds; None where an operation has no forward mode. `operations`: the
+    operations of L as they were read; `names`, `everything`: number of a value there → its name here, its numbers.
     """
 
     name: str
@@ -97,7 +96,7 @@ class Backprop:
     steps: tuple[StepDone, ...]
     gradient: Any
     difference: float
-    directional: float
+    directional: float | None
     operations: Operations
     names: Mapping[int, str]
     everything: Mapping[int, np.ndarray]

@@ -20,7 +20,8 @@ _ONCE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes
 
 @dataclass(frozen=True, eq=False)
 class Numbers:
-    """By number of value: `values`, `tangents` (along the direction), `cotangents` (∂L/∂value; missing where none).
+    """By number of value: `values`, `tangents` (along the direction; none where f has no forward mode), `cotangents`
+    (∂L/∂value; missing where none).
 
     By (step, position): `handed` back to the value read there, and its local Jacobian, (outputs, inputs), where it is
     small enough.
@@ -38,7 +39,7 @@ def sweep(found: Operations, steps: Sequence[Step], direction: Sequence[Any], la
 
     def run(leaves: Any, others: Any, along: Any) -> Any:
         values = found.values(leaves, others)
-        tangents = _forward(found, steps, values, along)
+        tangents = _forward(found, steps, values, along) if found.forward else {}
         return values, tangents, *_backward(found, steps, values, largest)
 
     made = jax.jit(run, compiler_options=_ONCE)(found.leaves, found.other_leaves, list(direction))

@@ -133,11 +133,14 @@ def costs(found: Backprop) -> list[str]:
     counts, n = found.multiplications, found.size
     forward, reverse = counts["gradient by forward mode"], counts["gradient by reverse mode"]
     kept = sum(made.value.nbytes for step in found.steps for made in step.makes)
+    here = "" if found.directional is None else f", here {found.directional:.6g}"
     said = [
-        f"A forward sweep pushes one direction through and finds one number, here {found.directional:.6g}; the "
+        f"A forward sweep pushes one direction through and finds one number{here}; the "
         f"gradient takes {n} such sweeps, one per input entry. A reverse sweep starts from the one number L and finds "
         f"all {n} derivatives at once."
     ]
+    if found.directional is None:
+        said.append("Here it cannot run at all: an operation with a custom rule knows reverse mode alone.")
     if n == 1:
         said.append("One input entry, one output: both take one sweep, and forward mode keeps nothing on the way.")
     elif reverse:
@@ -180,7 +183,7 @@ def _named(label: str, array: Any, after: str = "") -> Iterator[str]:
 
 
 def _number(entry: Any) -> str:
-    return str(entry) if isinstance(entry, (bool, np.bool_)) else f"{entry:.4g}"
+    return str(entry) if isinstance(entry, (bool, np.bool_)) else f"{entry + 0:.4g}"  # no "-0"
 
 
 def _cut(line: str) -> str:
