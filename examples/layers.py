@@ -455,7 +455,9 @@ def table() -> str:
 
 
 def _short(structure: str) -> str:
-    return structure.partition(" (")[0]
+    """Without what stands in brackets, without the second of two names, and the sizes of blocks only where alike."""
+    short = structure.partition(" (")[0].partition(";")[0]
+    return short if len(short) <= 54 else short.rpartition(":")[0] if short.count(":") > 1 else f"{short[:53]}…"
 
 
 def weights() -> str:

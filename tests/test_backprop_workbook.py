@@ -157,8 +157,12 @@ def test_without_openpyxl_the_extra_is_named(tmp_path: Path, monkeypatch: pytest
         jm.backprop(jnp.sum, jnp.ones(2)).save(tmp_path / "net.xlsx")
 
 
-def test_the_section_of_a_report() -> None:
+def test_the_section_of_a_report(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("jinja2")
+    from jacmap.report import sections
+
+    assert "backpropagation" in sections.TABLE
+    monkeypatch.setattr(sections, "TABLE", {"backpropagation": sections.TABLE["backpropagation"]})
     section = NETS[0].followed.section()
     assert section.id == "backprop"
     page = jm.report.html(jm.linearize(lambda x: log_loss(classifier(PARAMS, x)), X))
