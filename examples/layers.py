@@ -3,6 +3,7 @@
 J is m×n, outputs × inputs, both flattened in row-major order. `python examples/layers.py` prints the table.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -456,8 +457,7 @@ def table() -> str:
 
 def _short(structure: str) -> str:
     """Without what stands in brackets, without the second of two names, and the sizes of blocks only where alike."""
-    short = structure.partition(" (")[0].partition(";")[0]
-    return short if len(short) <= 54 else short.rpartition(":")[0] if short.count(":") > 1 else f"{short[:53]}…"
+    return re.sub(r"sizes .*", "several sizes", structure.partition(" (")[0].partition(";")[0])
 
 
 def weights() -> str:
