@@ -26,7 +26,7 @@ bench-%: $(VENV)/.ready-bench
 	$(BIN)/python benchmarks/$*.py
 
 # Trained weights that ship in a package: its code needs PyTorch and is not run, so neither is PyTorch installed.
-WEIGHTS := facenet-pytorch==2.6.0
+WEIGHTS := facenet-pytorch==2.6.0 silero-vad==6.2.3
 
 # A stamp per extra: only a changed pyproject.toml (or a missing environment) installs again.
 STAMPS := $(VENV)/.ready-demo $(VENV)/.ready-test $(VENV)/.ready-bench

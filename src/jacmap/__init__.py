@@ -23,11 +23,13 @@ from .engine.graph.pattern import Pattern
 from .engine.graph.structure import Structure
 from .engine.plan.plan import Plan
 from .study import (
+    Backprop,
     DataSensitivity,
     Geometry,
     GradientFlow,
     PointSensitivity,
     Symbolic,
+    backprop,
     geometry,
     gradient_flow,
     sensitivity,
@@ -36,6 +38,7 @@ from .study import (
 
 __all__ = [
     "ArgumentError",
+    "Backprop",
     "ConvergenceError",
     "DataSensitivity",
     "Estimate",
@@ -56,6 +59,7 @@ __all__ = [
     "StructureError",
     "Symbolic",
     "TraceError",
+    "backprop",
     "diagonal",
     "gauss_newton",
     "geometry",

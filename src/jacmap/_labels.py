@@ -39,6 +39,11 @@ class Labels:
         return f"{name}[{', '.join(str(index) for index in np.unravel_index(within, shape))}]"
 
 
+def leaf_names(name: str, tree: Any) -> list[str]:
+    """What the leaves of a pytree are called that is itself called `name`."""
+    return [leaf for leaf, _ in _leaves(name, tree)]
+
+
 def _leaves(name: str, tree: Any) -> list[tuple[str, tuple[int, ...]]]:
     with_paths, _ = jax.tree_util.tree_flatten_with_path(tree)
     return [(name + jax.tree_util.keystr(path), np.shape(leaf)) for path, leaf in with_paths]

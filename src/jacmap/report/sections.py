@@ -15,7 +15,7 @@ import numpy as np
 from scipy.sparse import csr_array, issparse
 
 from ..study import Geometry, sensitivity
-from . import data, pictures
+from . import backprop, data, pictures
 from .numbers import array, number
 from .parts import Code, Figure, Part, Section, Table, Words
 from .subject import Subject
@@ -311,6 +311,7 @@ TABLE: dict[str, Callable[[Subject], Section | None]] = {
     "data": data.section,
     "geometry": geometry,
     "chain": chain,
+    "backpropagation": backprop.section,
     "plan": plan,
     "command": reproduce,
 }

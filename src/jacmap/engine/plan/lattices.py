@@ -90,7 +90,8 @@ class Grid:
 def _spread(problem: Problem) -> np.ndarray:
     """Rows spread evenly over the pattern, both ends included, with about LATTICE_PAIRS pairs of columns."""
     rows = np.flatnonzero(problem.lengths > 1)
-    mean_pairs = float((problem.lengths[rows].astype(float) ** 2).mean()) / 2
+    # No row may have two entries: the pattern of a large linear layer by its weights.
+    mean_pairs = float((problem.lengths[rows].astype(float) ** 2).sum()) / 2 / max(len(rows), 1)
     count = int(min(len(rows), max(2, LATTICE_PAIRS / max(mean_pairs, 1))))
     return rows[np.unique(np.linspace(0, len(rows) - 1, count).astype(np.int64))]
 

@@ -49,6 +49,13 @@ def user_line(source_info: Any, within: str = "") -> str:
     return ""
 
 
+def user_files(source_info: Any) -> list[tuple[str, str]]:
+    """(name, path) of the files of user code that an equation's traceback passes through."""
+    frames = getattr(getattr(source_info, "traceback", None), "frames", ())
+    paths = {frame.file_name for frame in frames if not frame.file_name.startswith((*_HIDDEN, "<"))}
+    return [(os.path.basename(path), path) for path in paths]
+
+
 def scope(source_info: Any) -> str:
     """The name scope, without the names of JAX's own transformations."""
     names = str(getattr(source_info, "name_stack", ""))
@@ -129,3 +136,9 @@ def rule_of_library(eqn: Any) -> bool:
     if not all(place.startswith(_LIBRARY) for _, _, place in places):
         return False
     return "custom_derivatives.py" not in rule or places[0][0] == "relu"
+
+
+def name_of_body(eqn: Any) -> str:
+    """The name of the function that a custom derivative belongs to; empty when it cannot be found."""
+    body = getattr(getattr(eqn.params.get("call_jaxpr"), "jaxpr", None), "debug_info", None)
+    return (getattr(body, "func_src_info", "") or "").rpartition(" at ")[0]
