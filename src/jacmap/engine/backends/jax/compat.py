@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.core
 import jax.extend.core
+from jax.experimental import sparse as jax_sparse
 
 Tracer = jax.core.Tracer
 
@@ -142,3 +143,14 @@ def name_of_body(eqn: Any) -> str:
     """The name of the function that a custom derivative belongs to; empty when it cannot be found."""
     body = getattr(getattr(eqn.params.get("call_jaxpr"), "jaxpr", None), "debug_info", None)
     return (getattr(body, "func_src_info", "") or "").rpartition(" at ")[0]
+
+
+def sparse_matrix(form: dict[str, Any], data: Any, indices: Any) -> Any:
+    """A BCOO of these arrays and of `form`, what else a BCOO is made of (the second part of its `tree_flatten`).
+
+    What `BCOO.tree_unflatten` does, line by line: called as such it takes 15 µs where `data` is still being computed.
+    """
+    made = object.__new__(jax_sparse.BCOO)
+    made.data, made.indices = data, indices
+    made.__dict__.update(form)
+    return made
