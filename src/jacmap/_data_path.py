@@ -35,7 +35,7 @@ class Stretch:
 
     A state is the tuple of the values alive at a cut; `operands` are the leaves of the arguments, constants and
     prepared values that the operations read. `given`, `made`: the values' types at either cut. `key`: equal for
-    segments that do the same to other numbers. `scan`: the one scan over steps among the operations, None without.
+    segments that do the same to other numbers.
     """
 
     name: str
@@ -48,6 +48,7 @@ class Stretch:
     made: tuple[jax.ShapeDtypeStruct, ...]
     key: Hashable
     steps: int  # of the one `lax.scan` in it, 0 without
+    data: tuple[bool, ...]  # which operands are data: leaves of arguments that are not differentiated
 
     def run(self, state: Values, operands: Values, chunk: int = 0, watch: Any = None) -> Values:
         """The next state. `chunk`: see `chunked_scan`; `watch(value)` may replace each float that is computed."""
@@ -220,7 +221,7 @@ def _assemble(
         reads = [v for v in (*(v for node in nodes for v in node.inputs), *wanted) if v not in produced]
         entering = tuple(dict.fromkeys(v for v in reads if v in on_path))
         read = tuple(dict.fromkeys(v for v in reads if v not in on_path))
-        links.append(_stretch(nodes, entering, wanted, read, kinds))
+        links.append(_stretch(nodes, entering, wanted, read, kinds, graph.others))
         wanted = entering
     before = tuple(node for node in graph.nodes if id(node) in prepared)
     return DataPath(graph, tuple(links[::-1]), before, signature, out_tree)
@@ -243,7 +244,7 @@ def _side_nodes(
 
 def _stretch(
     nodes: list[Node], entering: tuple[int, ...], leaving: tuple[int, ...], read: tuple[int, ...],
-    kinds: dict[int, jax.ShapeDtypeStruct],
+    kinds: dict[int, jax.ShapeDtypeStruct], others: tuple[int, ...],
 ) -> Stretch:  # fmt: skip
     number = {v: k for k, v in enumerate((*entering, *read))}
     for node in nodes:
@@ -259,7 +260,8 @@ def _stretch(
     heaviest = max(nodes, key=lambda node: node.work)
     name = heaviest.place.scope or heaviest.place.line or heaviest.op
     steps = scans[0] if len(scans) == 1 else 0
-    return Stretch(name, tuple(nodes), entering, leaving, read, types[0], types[1], types[2], key, steps)
+    data = tuple(v in others for v in read)
+    return Stretch(name, tuple(nodes), entering, leaving, read, types[0], types[1], types[2], key, steps, data)
 
 
 def _operation(node: Node) -> Hashable:

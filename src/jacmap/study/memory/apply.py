@@ -11,7 +11,7 @@ from ..._arguments import positions
 from ..._data_path import DataPath, Values
 from ..._errors import ArgumentError
 from .recompute import recomputed
-from .schedules import Items, Keep, segments_of
+from .schedules import Items, Keep, keep_all, segments_of
 
 
 def applied(path: DataPath, items: Items, name: str) -> Callable[..., Any]:
@@ -38,13 +38,21 @@ def _run(path: DataPath, items: Items, state: Values, operands: list[Values]) ->
             at += 1
         else:
             count = len(segments_of(item.items))
-            state = recomputed(_block(path, item.items))(state, operands[at : at + count])
+            data = [path.stretches[k].data for k in segments_of(item.items)]
+            plain = keep_all(*_ends(item.items))
+            state = recomputed(_block(path, plain), _block(path, item.items), data)(state, operands[at : at + count])
             at += count
     return state
 
 
 def _block(path: DataPath, items: Items) -> Callable[[Values, list[Values]], Values]:
     return lambda state, operands: _run(path, items, state, operands)
+
+
+def _ends(items: Items) -> tuple[int, int]:
+    """The first segment of the items, and the one after the last."""
+    own = segments_of(items)
+    return own[0], own[-1] + 1
 
 
 def shapes(path: DataPath) -> str:

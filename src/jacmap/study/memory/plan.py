@@ -13,7 +13,7 @@ from .costs import Cost
 from .schedules import Again, Items, Keep, depth
 
 SHOWN = 8  # segments in the printed form
-DEEPEST = 40  # levels of blocks in blocks that Python's stack can trace
+DEEPEST = 100  # levels of blocks in blocks that Python's stack can trace
 
 
 @dataclass(frozen=True)

@@ -7,34 +7,41 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.extend.source_info_util import reset_name_stack
 
 Values = tuple[Any, ...]
 Block = Callable[[Values, list[Values]], Values]
 
 
-def recomputed(block: Block) -> Block:
+def recomputed(plain: Block, block: Block, data: Sequence[Sequence[bool]]) -> Block:
     """`jax.checkpoint`, in a form that the compiler of the platform does not undo.
 
     XLA for the CPU drops the optimisation barriers that `jax.checkpoint` puts around a recomputation, merges it with
-    the first computation, and keeps everything after all. There the recomputation and the VJP stand inside a
-    conditional on a bit of the cotangent that is always set: XLA cannot know that, so nothing is merged, and nothing
-    starts before the cotangent is there. Elsewhere it is `jax.checkpoint` itself.
+    the first computation, and keeps everything after all. There the block's input goes into the recomputation through
+    a choice by a bit of the cotangent that is always set: XLA cannot know that, so nothing is merged, and nothing starts
+    before the cotangent is there. Elsewhere it is `jax.checkpoint` itself.
+
+    `plain` does the same as `block` without blocks of its own: the forward pass, whose time to trace would double with
+    every level of nesting else. `data`: which operands of each segment are data, put through that choice like the state.
     """
-    return _guarded(block) if jax.default_backend() == "cpu" else jax.checkpoint(block)
+    return _guarded(plain, block, data) if jax.default_backend() == "cpu" else jax.checkpoint(block)
 
 
-def _guarded(block: Block) -> Block:
+def _guarded(plain: Block, block: Block, data: Sequence[Sequence[bool]]) -> Block:
     def call(state: Values, operands: list[Values]) -> Values:
         leaves, treedef = jax.tree_util.tree_flatten((state, operands))
+        hidden = [True] * len(state) + [flag for flags in data for flag in flags]
+        if not any(hidden):
+            hidden = [True] * len(leaves)
         moving = [is_float(leaf) for leaf in leaves]
         kinds: list[bool] = []
 
-        def run(floats: list[Any], others: list[Any]) -> tuple[list[Any], list[Any]]:
-            out = block(*jax.tree_util.tree_unflatten(treedef, _merged(floats, others, moving)))
+        def run(floats: list[Any], others: list[Any], way: Block = plain) -> tuple[list[Any], list[Any]]:
+            out = way(*jax.tree_util.tree_unflatten(treedef, _merged(floats, others, moving)))
             kinds[:] = [is_float(leaf) for leaf in out]
             return [v for v in out if is_float(v)], [v for v in out if not is_float(v)]
 
-        guarded = jax.custom_vjp(run)
+        guarded = jax.custom_vjp(lambda floats, others: run(floats, others))
 
         def forward(floats: list[Any], others: list[Any]) -> tuple[Any, Any]:
             return run(floats, others), (floats, others)
@@ -42,15 +49,13 @@ def _guarded(block: Block) -> Block:
         def backward(kept: Any, cotangents: Any) -> tuple[Any, None]:
             floats, others = kept
             along = list(cotangents[0])
-
-            def again(floats: list[Any], others: list[Any], along: list[Any]) -> list[Any]:
-                pulled: list[Any] = jax.vjp(lambda values: run(values, others)[0], floats)[1](along)[0]
-                return pulled
-
-            def never(floats: list[Any], others: list[Any], along: list[Any]) -> list[Any]:
-                return [jnp.zeros_like(value) for value in floats]
-
-            return jax.lax.cond(_always(along), again, never, floats, others, along), None
+            word = jnp.real(along[0]).ravel()[0]
+            given = _merged(floats, others, moving)
+            given = [_hidden(v, word) if flag else v for v, flag in zip(given, hidden, strict=True)]
+            floats = [v for v, flag in zip(given, moving, strict=True) if flag]
+            others = [v for v, flag in zip(given, moving, strict=True) if not flag]
+            with reset_name_stack():  # the names of nested transformations double in length with every level
+                return jax.vjp(lambda values: run(values, others, block)[0], floats)[1](along)[0], None
 
         guarded.defvjp(forward, backward)
         floats = [leaf for leaf, is_moving in zip(leaves, moving, strict=True) if is_moving]
@@ -66,12 +71,13 @@ def _merged(floats: Sequence[Any], others: Sequence[Any], which: Sequence[bool])
     return [next(one) if flag else next(other) for flag in which]
 
 
-def _always(along: list[Any]) -> Any:
-    """True, by a computation on the cotangent that no compiler folds: a word has no more bits set than it has bits."""
-    word = jnp.real(along[0]).ravel()[0]
+def _hidden(value: Any, word: Any) -> Any:
+    """The value itself, by a choice that no compiler folds: a word has no more bits set than it has bits."""
+    if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+        return value
     width = 8 * word.dtype.itemsize
     bits = jax.lax.bitcast_convert_type(word, jnp.dtype(f"uint{width}"))
-    return jax.lax.population_count(bits) <= width
+    return jax.lax.select(jax.lax.population_count(bits) <= width, value, jnp.zeros_like(value))
 
 
 def is_float(value: Any) -> bool:

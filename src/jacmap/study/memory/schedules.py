@@ -115,7 +115,7 @@ def depth(items: Items) -> int:
 
 
 def peak(items: Items, costs: Sequence[Cost]) -> int:
-    """Bytes alive at most in forward and backward pass, beside arguments, the state entering and its last cotangent."""
+    """Bytes alive at most in forward and backward pass, beside arguments and the state entering."""
     held = highest = 0
     for item in items:
         if isinstance(item, Keep):
@@ -126,19 +126,17 @@ def peak(items: Items, costs: Sequence[Cost]) -> int:
             own = segments_of(item.items)
             highest = max(highest, held + forward_peak(costs, own[0], own[-1] + 1))
             held += costs[own[-1]].state
-    incoming = 0  # the cotangent of the last item is the caller's
-    for item in items[::-1]:
+    for item, before in zip(items[::-1], (*items[-2::-1], None), strict=True):
         if isinstance(item, Keep):
-            way = costs[item.segment].way(item.chunk)
-            held -= way.kept
-            highest = max(highest, held + incoming + way.pull)
-            first = item.segment
+            cost = costs[item.segment]
+            held -= cost.way(item.chunk).kept
+            highest = max(highest, held + cost.cotangent + cost.way(item.chunk).pull)
         else:
             own = segments_of(item.items)
             held -= costs[own[-1]].state
-            highest = max(highest, held + incoming + peak(item.items, costs))
-            first = own[0]
-        incoming = costs[first - 1].cotangent if first else 0
+            # A block starts from a copy of its input; the segment before it may still need the original.
+            copy = costs[own[0] - 1].state if isinstance(before, Keep) else 0
+            highest = max(highest, held + copy + peak(item.items, costs))
     return highest
 
 
@@ -188,17 +186,16 @@ def optimum(costs: Sequence[Cost], most: int) -> Callable[[float], Items | None]
         for s in range(n - length + 1):
             t = s + length - 1
             found, chosen = np.full(size, inf), np.zeros(size, int)
-            incoming = costs[s].cotangent if s < t else 0
             for number, way in enumerate(costs[s].ways):
-                least = max(slots(way.forward), slots(way.pull + incoming))
+                least = max(slots(way.forward), slots(way.pull + costs[s].cotangent))
                 later = given(best[s + 1, t], slots(way.kept), least) if s < t else given(nothing, 0, least)
                 _take(found, chosen, later + way.extra, -1 - number)
             forward = 0
             for middle in range(s + 1, t + 1):
                 forward = max(forward, costs[middle - 1].forward + (costs[middle - 2].state if middle - 1 > s else 0))
                 after = given(best[middle, t], slots(costs[middle - 1].state), slots(forward))
-                block = given(best[s, middle - 1], slots(costs[middle - 1].cotangent), 0)
-                _take(found, chosen, after + block + (work[middle] - work[s]), middle)
+                offered = after + best[s, middle - 1] + (work[middle] - work[s])
+                _take(found, chosen, offered, middle)
             best[s, t], choice[s, t] = found, chosen
 
     def read(s: int, t: int, room: int) -> Items:
@@ -209,8 +206,7 @@ def optimum(costs: Sequence[Cost], most: int) -> Callable[[float], Items | None]
             way = costs[s].ways[-1 - chosen]
             return Keep(s, way.chunk), *read(s + 1, t, room - slots(way.kept))
         last = costs[chosen - 1]
-        block = read(s, chosen - 1, room - slots(last.cotangent))
-        return Again(block), *read(chosen, t, room - slots(last.state))
+        return Again(read(s, chosen - 1, room)), *read(chosen, t, room - slots(last.state))
 
     def schedule(allowed: float) -> Items | None:
         room = min(int(allowed / slot + 1e-9), SLOTS)
