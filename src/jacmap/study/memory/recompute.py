@@ -49,9 +49,9 @@ def _guarded(plain: Block, block: Block, data: Sequence[Sequence[bool]]) -> Bloc
         def backward(kept: Any, cotangents: Any) -> tuple[Any, None]:
             floats, others = kept
             along = list(cotangents[0])
-            word = jnp.real(along[0]).ravel()[0]
+            always = _always(along[0])
             given = _merged(floats, others, moving)
-            given = [_hidden(v, word) if flag else v for v, flag in zip(given, hidden, strict=True)]
+            given = [_hidden(v, always) if flag else v for v, flag in zip(given, hidden, strict=True)]
             floats = [v for v, flag in zip(given, moving, strict=True) if flag]
             others = [v for v, flag in zip(given, moving, strict=True) if not flag]
             with reset_name_stack():  # the names of nested transformations double in length with every level
@@ -71,13 +71,23 @@ def _merged(floats: Sequence[Any], others: Sequence[Any], which: Sequence[bool])
     return [next(one) if flag else next(other) for flag in which]
 
 
-def _hidden(value: Any, word: Any) -> Any:
-    """The value itself, by a choice that no compiler folds: a word has no more bits set than it has bits."""
-    if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
-        return value
+def _always(cotangent: Any) -> Any:
+    """True, by a computation that no compiler folds: a word has no more bits set than it has bits.
+
+    The branches make XLA finish it before it goes on: fused into what reads it, it would keep the cotangent alive.
+    """
+    word = jnp.real(cotangent).ravel()[0]
     width = 8 * word.dtype.itemsize
     bits = jax.lax.bitcast_convert_type(word, jnp.dtype(f"uint{width}"))
-    return jax.lax.select(jax.lax.population_count(bits) <= width, value, jnp.zeros_like(value))
+    count = jax.lax.population_count(bits)
+    return jax.lax.cond(count <= width, lambda n: n, lambda n: n + n, count) <= width
+
+
+def _hidden(value: Any, always: Any) -> Any:
+    """The value itself, chosen by what XLA cannot know to be true."""
+    if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+        return value
+    return jax.lax.select(always, value, jnp.zeros_like(value))
 
 
 def is_float(value: Any) -> bool:
