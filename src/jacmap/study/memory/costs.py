@@ -22,7 +22,7 @@ LONG = 0.2  # seconds; what takes longer is timed fewer times
 class Way:
     """One way to keep a segment: all (`chunk` 0), or of a scan the carry of every `chunk`-th step.
 
-    `kept`: bytes alive from its forward to its backward pass, the state it makes included. `forward`, `pull`: bytes
+    `kept`: bytes alive from its forward to its backward pass, with what the next one reads of the state. `forward`, `pull`: bytes
     alive at most in its forward pass and in its VJP, beside arguments, the state entering and the cotangent.
     `extra`: work beyond that of keeping all.
     """
@@ -62,8 +62,8 @@ class Cost:
 
 def costs_of(path: DataPath, args: tuple[Any, ...], clock: bool, tick: Callable[[str], None]) -> list[Cost]:
     """The cost of every segment; segments that do the same to other numbers are measured once."""
-    found: dict[Any, Cost] = {}
-    costs = []
+    found: dict[Any, _Measured] = {}
+    measured = []
     state: Values = ()
     for stretch, operands in zip(path.stretches, jax.jit(path.operands)(args), strict=True):
         tick(stretch.name)
@@ -71,22 +71,53 @@ def costs_of(path: DataPath, args: tuple[Any, ...], clock: bool, tick: Callable[
         made = forward(state, operands)
         if stretch.key not in found:
             found[stretch.key] = _measured(stretch, forward, state, operands, made, clock)
-        costs.append(found[stretch.key])
+        measured.append(found[stretch.key])
         state = made
+    known: dict[Any, Cost] = {}
+    costs = []
+    for stretch, own, following in zip(path.stretches, measured, [*measured[1:], None], strict=True):
+        reads = following.ways[0][0].reads if following else (True,) * len(stretch.made)
+        cost = _cost(stretch, own, reads)
+        costs.append(known.setdefault((stretch.key, reads), cost))
     return costs
 
 
-def _measured(stretch: Stretch, forward: Any, state: Values, operands: Values, made: Values, clock: bool) -> Cost:
-    size = sum(map(bytes_of, made))
-    floats = sum(bytes_of(value) for value in made if is_float(value))
-    running = forward.memory_analysis().temp_size_in_bytes + size
+@dataclass(frozen=True)
+class _Way:
+    chunk: int
+    kept: Kept
+    reads: tuple[bool, ...]  # which values of the state entering the backward pass reads
+    pulling: int
+
+
+@dataclass(frozen=True)
+class _Measured:
+    running: int
+    work: float
+    ways: tuple[tuple[_Way, float], ...]
+
+
+def _measured(
+    stretch: Stretch, forward: Any, state: Values, operands: Values, made: Values, clock: bool
+) -> _Measured:
+    running = forward.memory_analysis().temp_size_in_bytes + sum(map(bytes_of, made))
     work = _work(forward, (state, operands), clock)
-    ways, both = [], 0.0
-    for chunk in (0, *_chunks(stretch.steps)):
-        way, own = _way(stretch, chunk, state, operands, made, running, clock)
-        both = both if chunk else own
-        ways.append(Way(chunk, way.kept, way.forward, way.pull, max(own - both, 0.0)))
-    return Cost(stretch.name, size, floats, running, work, max(both, work), tuple(ways))
+    chunks = (0, *_chunks(stretch.steps))
+    return _Measured(running, work, tuple(_way(stretch, c, state, operands, made, clock) for c in chunks))
+
+
+def _cost(stretch: Stretch, measured: _Measured, reads: tuple[bool, ...]) -> Cost:
+    """`reads`: which values of the state that it hands on the next segment's backward pass reads."""
+    sizes = [bytes_of(kind) for kind in stretch.made]
+    floats = sum(bytes_of(kind) for kind in stretch.made if is_float(kind))
+    both = max(measured.ways[0][1], measured.work)
+    ways = []
+    for way, work in measured.ways:
+        wanted = [own or later for own, later in zip(way.kept.made, reads, strict=True)]
+        kept = way.kept.inside + sum(size for size, flag in zip(sizes, wanted, strict=True) if flag)
+        forward, pull = max(measured.running, kept), max(way.pulling, kept)
+        ways.append(Way(way.chunk, kept, forward, pull, max(work - both, 0.0)))
+    return Cost(stretch.name, sum(sizes), floats, measured.running, measured.work, both, tuple(ways))
 
 
 def _chunks(steps: int) -> list[int]:
@@ -96,8 +127,8 @@ def _chunks(steps: int) -> list[int]:
 
 
 def _way(
-    stretch: Stretch, chunk: int, state: Values, operands: Values, made: Values, running: int, clock: bool
-) -> tuple[Way, float]:
+    stretch: Stretch, chunk: int, state: Values, operands: Values, made: Values, clock: bool
+) -> tuple[_Way, float]:
     def run(floats: list[Any], others: list[Any], flags: tuple[bool, ...], treedef: Any) -> Values:
         one, other = iter(floats), iter(others)
         leaves = [next(one) if flag else next(other) for flag in flags]
@@ -119,10 +150,13 @@ def _way(
 
     both = jax.jit(lambda *given: pull(*given)[1], keep_unused=True).lower(floats, others, along).compile()
     open_ended = jax.jit(pull, keep_unused=True).lower(floats, others, along).compile()
-    kept = kept_bytes(open_ended.as_text(), len(leaves), len(made))
+    kept = kept_by(open_ended.as_text(), len(leaves), len(made))
+    # Parameters are numbered floats first; the state comes first among both.
+    at = [k for k, flag in enumerate(flags) if flag] + [k for k, flag in enumerate(flags) if not flag]
+    reads = tuple(kept.given[at.index(k)] for k in range(len(state)))
     entering = sum(bytes_of(value) for value in state if is_float(value))
-    pulling = max(both.memory_analysis().temp_size_in_bytes + entering, kept)
-    return Way(chunk, kept, max(running, kept), pulling, 0.0), _work(both, (floats, others, along), clock)
+    pulling = both.memory_analysis().temp_size_in_bytes + entering
+    return _Way(chunk, kept, reads, pulling), _work(both, (floats, others, along), clock)
 
 
 def _work(program: Any, given: tuple[Any, ...], clock: bool) -> float:
@@ -147,8 +181,20 @@ _NAMES = re.compile(r"%([\w.\-]+)")
 _SAME_BUFFER = ("bitcast", "copy", "optimization-barrier", "reshape")
 
 
-def kept_bytes(text: str, first_cotangent: int, states: int) -> int:
-    """Bytes that the forward pass of a compiled VJP makes and its backward pass, or the caller, reads.
+@dataclass(frozen=True)
+class Kept:
+    """`inside`: bytes that the forward pass makes for the backward pass and does not hand on.
+
+    `made`: for each state value, does the own backward pass read it? `given`: for each parameter, does it?
+    """
+
+    inside: int
+    made: tuple[bool, ...]
+    given: tuple[bool, ...]
+
+
+def kept_by(text: str, first_cotangent: int, states: int) -> Kept:
+    """What the forward pass of a compiled VJP makes and its backward pass reads.
 
     `text`: XLA's optimised program, whose parameters from number `first_cotangent` on are cotangents and whose first
     `states` results are the function's own. The backward pass is whatever depends on a cotangent; what XLA would
@@ -156,36 +202,42 @@ def kept_bytes(text: str, first_cotangent: int, states: int) -> int:
     """
     source: dict[str, frozenset[str]] = {}  # instruction -> the buffers that it stands for
     size: dict[str, int] = {}
+    number: dict[str, int] = {}
     backward: set[str] = set()
-    kept: set[str] = set()
+    read: set[str] = set()
+    results: list[frozenset[str]] = []
     for root, name, kind, op, rest in _entry(text):
         inputs = [word for word in _NAMES.findall(_arguments(rest)) if word in source]
-        read = frozenset().union(*(source[word] for word in inputs))
-        if op == "parameter":
-            source[name] = frozenset()
-            if int(rest.split(")")[0]) >= first_cotangent:
-                backward.add(name)
-            continue
-        if op == "constant":
-            source[name] = frozenset()
-            continue
+        taken = frozenset().union(*(source[word] for word in inputs))
         if root:
-            own = inputs[:states] if op == "tuple" else [name]
-            kept.update(*(source[word] for word in own if word in source and word not in backward))
-            if op == "tuple":
-                continue
-        if backward.intersection(inputs):
-            backward.add(name)
-            kept |= read
+            results = [source[word] for word in inputs] if op == "tuple" else [frozenset([name])]
+        if op == "parameter":
+            number[name] = int(rest.split(")")[0])
+            source[name] = frozenset([name])
+            if number[name] >= first_cotangent:
+                backward.add(name)
+        elif op == "constant":
             source[name] = frozenset()
         elif op in _SAME_BUFFER or op == "tuple":
-            source[name] = read
+            source[name] = taken
+            backward.update({name} if backward.intersection(inputs) else ())
+        elif backward.intersection(inputs):
+            backward.add(name)
+            read |= taken
+            source[name] = frozenset([name])
         elif kind.startswith("("):
             source[name] = frozenset()  # its parts are counted where they are taken out
         else:
             source[name] = frozenset([name])
             size[name] = _bytes(kind)
-    return sum(size[name] for name in kept)
+    made = results[:states]
+    handed = frozenset().union(*made)
+    given = dict.fromkeys((number[name] for name in read if name in number), True)
+    return Kept(
+        inside=sum(size[name] for name in read if name in size and name not in handed),
+        made=tuple(bool(value & read) for value in made),
+        given=tuple(given.get(k, False) for k in range(first_cotangent)),
+    )
 
 
 def _entry(text: str) -> Iterator[tuple[bool, str, str, str, str]]:
