@@ -22,7 +22,19 @@ from ._second import gauss_newton, hessian, hvp, laplacian, taylor
 from .engine.graph.pattern import Pattern
 from .engine.graph.structure import Structure
 from .engine.plan.plan import Plan
-from .study import DataSensitivity, Geometry, PointSensitivity, Symbolic, geometry, sensitivity, symbolic
+from .study import (
+    DataSensitivity,
+    Geometry,
+    MemoryPlan,
+    PointSensitivity,
+    Precision,
+    Symbolic,
+    geometry,
+    memory_plan,
+    precision,
+    sensitivity,
+    symbolic,
+)
 
 __all__ = [
     "ArgumentError",
@@ -33,12 +45,14 @@ __all__ = [
     "IllConditionedWarning",
     "Jacobian",
     "JacmapError",
+    "MemoryPlan",
     "ModeError",
     "NotFiniteWarning",
     "Pattern",
     "Plan",
     "PlanFileError",
     "PointSensitivity",
+    "Precision",
     "SingularError",
     "SlogDet",
     "Structure",
@@ -55,7 +69,9 @@ __all__ = [
     "laplacian",
     "linearize",
     "load_plan",
+    "memory_plan",
     "plan",
+    "precision",
     "sensitivity",
     "slogdet",
     "symbolic",

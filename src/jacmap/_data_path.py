@@ -22,6 +22,7 @@ from .engine.backends.jax.rules import lookup
 from .engine.graph import Graph, Node
 
 Values = tuple[Any, ...]
+Bind = Callable[[Any, list[Any]], list[Any]]
 
 # An operation that counts more than this many scalar operations per output entry is work worth a segment of its own.
 HEAVY = 8
@@ -50,17 +51,15 @@ class Stretch:
     steps: int  # of the one `lax.scan` in it, 0 without
     data: tuple[bool, ...]  # which operands are data: leaves of arguments that are not differentiated
 
-    def run(self, state: Values, operands: Values, chunk: int = 0, watch: Any = None) -> Values:
-        """The next state. `chunk`: see `chunked_scan`; `watch(value)` may replace each float that is computed."""
+    def run(self, state: Values, operands: Values, chunk: int = 0, bind: Bind = compat.bind) -> Values:
+        """The next state. `chunk`: see `chunked_scan`; `bind` evaluates an operation, as JAX does unless told else."""
         env = dict(zip(self.entering, state, strict=True)) | dict(zip(self.read, operands, strict=True))
         for node in self.nodes:
             values = [env[v] for v in node.inputs]
             if chunk and node.op == "scan":
                 found = chunked_scan(node.payload, values, chunk)
             else:
-                found = compat.bind(node.payload, values)
-            if watch is not None:
-                found = [watch(value) for value in found]
+                found = bind(node.payload, values)
             env.update(zip(node.outputs, found, strict=True))
         return tuple(env[v] for v in self.leaving)
 
@@ -283,6 +282,18 @@ def bytes_of(kind: Any) -> int:
 
 def _is_key(kind: Any) -> bool:
     return bool(jnp.issubdtype(kind.dtype, jax.dtypes.prng_key))
+
+
+def wide_sums(eqn: Any, values: list[Any]) -> list[Any]:
+    """Evaluate an operation; matrix products of half-precision arrays add up in single precision and round once."""
+    narrow = jnp.issubdtype(eqn.outvars[0].aval.dtype, jnp.floating) and eqn.outvars[0].aval.dtype.itemsize < 4
+    if eqn.primitive.name != "dot_general" or not narrow:
+        return compat.bind(eqn, values)
+    p = eqn.params
+    product = jax.lax.dot_general(
+        *values, p["dimension_numbers"], precision=p["precision"], preferred_element_type=jnp.float32
+    )
+    return [product.astype(eqn.outvars[0].aval.dtype)]
 
 
 def chunked_scan(eqn: Any, values: list[Any], chunk: int) -> list[Any]:

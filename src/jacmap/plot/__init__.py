@@ -15,6 +15,7 @@ from ._fields import vector_field
 from ._gains import gains
 from ._grid import grid
 from ._matrix import matrix
+from ._memory import memory
 from ._pattern import pattern
 from ._sensitivity import sensitivity_map
 from ._singular import singular_values
@@ -27,6 +28,7 @@ __all__ = [
     "gains",
     "grid",
     "matrix",
+    "memory",
     "pattern",
     "sensitivity_map",
     "singular_values",

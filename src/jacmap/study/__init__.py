@@ -1,6 +1,8 @@
-"""What a Jacobian means: its geometry, its formulas, which inputs move which outputs."""
+"""What a Jacobian means: its geometry, its formulas, which inputs move which outputs, its memory."""
 
 from .geometry import Geometry, Kind, Kink, Trust, geometry
+from .memory import MemoryPlan, memory_plan
+from .precision import Precision, precision
 from .sensitivity import DataSensitivity, PointSensitivity, sensitivity
 from .symbolic import Symbolic, symbolic
 
@@ -9,10 +11,14 @@ __all__ = [
     "Geometry",
     "Kind",
     "Kink",
+    "MemoryPlan",
     "PointSensitivity",
+    "Precision",
     "Symbolic",
     "Trust",
     "geometry",
+    "memory_plan",
+    "precision",
     "sensitivity",
     "symbolic",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import statistics
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
@@ -120,6 +120,21 @@ def _cost(stretch: Stretch, measured: _Measured, reads: tuple[bool, ...]) -> Cos
     return Cost(stretch.name, sum(sizes), floats, measured.running, measured.work, both, tuple(ways))
 
 
+def calibrated(costs: list[Cost], predicted: int, measured: int) -> list[Cost]:
+    """The costs with what is kept scaled so that keeping everything comes to what XLA needs for the whole gradient.
+
+    XLA fuses across segments, and puts what it keeps into the buffers of gradients that are not yet written.
+    """
+    total = sum(cost.kept for cost in costs) or 1
+    factor = min(max(1 - (predicted - measured) / total, 0.02), 2.0)
+
+    def scaled(way: Way) -> Way:
+        return replace(way, kept=round(factor * way.kept))
+
+    known = {id(cost): replace(cost, ways=tuple(map(scaled, cost.ways))) for cost in costs}
+    return [known[id(cost)] for cost in costs]
+
+
 def _chunks(steps: int) -> list[int]:
     """Numbers of steps between the carries of a scan that are kept: 1, and about √steps and its half and double."""
     root = round(steps**0.5)
@@ -200,29 +215,26 @@ def kept_by(text: str, first_cotangent: int, states: int) -> Kept:
     `states` results are the function's own. The backward pass is whatever depends on a cotangent; what XLA would
     rather make again inside a fused operation than store is in no buffer, and so not counted.
     """
+    lines = list(_entry(text))
+    forward = _forward(lines, states)
     source: dict[str, frozenset[str]] = {}  # instruction -> the buffers that it stands for
     size: dict[str, int] = {}
     number: dict[str, int] = {}
-    backward: set[str] = set()
     read: set[str] = set()
     results: list[frozenset[str]] = []
-    for root, name, kind, op, rest in _entry(text):
+    for root, name, kind, op, rest in lines:
         inputs = [word for word in _NAMES.findall(_arguments(rest)) if word in source]
         taken = frozenset().union(*(source[word] for word in inputs))
         if root:
             results = [source[word] for word in inputs] if op == "tuple" else [frozenset([name])]
-        if op == "parameter":
+        elif op == "parameter":
             number[name] = int(rest.split(")")[0])
             source[name] = frozenset([name])
-            if number[name] >= first_cotangent:
-                backward.add(name)
         elif op == "constant":
             source[name] = frozenset()
         elif op in _SAME_BUFFER or op == "tuple":
             source[name] = taken
-            backward.update({name} if backward.intersection(inputs) else ())
-        elif backward.intersection(inputs):
-            backward.add(name)
+        elif name not in forward:
             read |= taken
             source[name] = frozenset([name])
         elif kind.startswith("("):
@@ -238,6 +250,20 @@ def kept_by(text: str, first_cotangent: int, states: int) -> Kept:
         made=tuple(bool(value & read) for value in made),
         given=tuple(given.get(k, False) for k in range(first_cotangent)),
     )
+
+
+def _forward(lines: list[tuple[bool, str, str, str, str]], states: int) -> set[str]:
+    """The instructions that the first `states` results need."""
+    operands = {name: _NAMES.findall(_arguments(rest)) for _, name, _, _, rest in lines}
+    root, op = next((name, op) for is_root, name, _, op, _ in lines if is_root)
+    todo = operands[root][:states] if op == "tuple" else [root]
+    found: set[str] = set()
+    while todo:
+        name = todo.pop()
+        if name in operands and name not in found:
+            found.add(name)
+            todo += operands[name]
+    return found
 
 
 def _entry(text: str) -> Iterator[tuple[bool, str, str, str, str]]:

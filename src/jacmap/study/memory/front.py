@@ -14,7 +14,7 @@ from ..._data_path import DataPath, data_path
 from ..._errors import ArgumentError
 from ..._memory import parse_memory
 from .apply import applied, temporary_bytes
-from .costs import Cost, costs_of
+from .costs import Cost, calibrated, costs_of
 from .plan import DEEPEST, MemoryPlan, Schedule, size
 from .schedules import (
     Items,
@@ -76,11 +76,14 @@ def memory_plan(
         task = bar.add_task("")
         tick = lambda what: bar.update(task, description=f"memory plan: {what}")  # noqa: E731
         costs = costs_of(path, args, work == "measured", tick)
+        everything = keep_all(0, len(costs))
+        tick("compiling keep all")
+        measured = temporary_bytes(applied(path, everything, name), args, argnums)
+        costs = calibrated(costs, peak(everything, costs), measured)
         search = _Search(path, costs, args, argnums, name, tick)
-        full = search.schedule("keep all", keep_all(0, len(costs)), compile_it=True)
-        assert full.measured is not None
-        allowed = None if bound is None else bound * full.measured if bound < 1 else bound
-        chosen = full if allowed is None or full.measured <= allowed else search.within(allowed)
+        full = Schedule("keep all", everything, peak(everything, costs), measured, 1.0, 0)
+        allowed = None if bound is None else bound * measured if bound < 1 else bound
+        chosen = full if allowed is None or measured <= allowed else search.within(allowed)
         rows = search.table(allowed, compiled == "all")
     rows = [full, *rows, *([] if chosen is full else [chosen])]
     rows.sort(key=lambda row: -row.peak)
@@ -117,7 +120,8 @@ class _Search:
         self.path, self.costs, self.args, self.argnums, self.name = path, costs, args, argnums, name
         self.tick = tick
         self.total = sum(cost.both for cost in costs) or 1.0
-        self.best = optimum(costs, peak(keep_all(0, len(costs)), costs))
+        self.full = peak(keep_all(0, len(costs)), costs)
+        self.best = optimum(costs, self.full)
 
     def schedule(self, name: str, items: Items, compile_it: bool) -> Schedule:
         measured = None
@@ -151,13 +155,13 @@ class _Search:
         least = min(least, smallest.peak if smallest.measured is None else smallest.measured)
         raise ArgumentError(
             f"budget: got {size(allowed)}, but no schedule of {self.name} needs less than {size(least)} beside arguments "
-            f"and gradients (keeping everything: {size(peak(keep_all(0, len(self.costs)), self.costs))}); give at least "
+            f"and gradients (keeping everything: {size(self.full)}); give at least "
             "that, or make the batch smaller"
         )
 
     def smallest(self) -> Items:
         """The schedule of the fewest bytes that the optimum knows."""
-        low, high = 0.0, float(peak(keep_all(0, len(self.costs)), self.costs))
+        low, high = 0.0, float(self.full)
         for _ in range(12):
             middle = (low + high) / 2
             if self.best(middle) is None:
@@ -180,7 +184,7 @@ class _Search:
             "binomial, 3 states": binomial(count, 3),
             "recompute all": recompute_all(count),
         }
-        half = self.best(peak(keep_all(0, count), self.costs) / 2)
+        half = self.best(self.full / 2)
         if half is not None and allowed is None:
             named["optimum at half"] = half
         named["optimum, least memory"] = self.smallest()
