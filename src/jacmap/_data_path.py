@@ -16,13 +16,13 @@ import jax.numpy as jnp
 
 from ._arguments import check_inputs, check_outputs, positions, translated
 from ._errors import ArgumentError
+from ._evaluate import Bind, chunked_scan
 from .engine.backends.jax import compat
 from .engine.backends.jax import function as backend
 from .engine.backends.jax.rules import lookup
 from .engine.graph import Graph, Node
 
 Values = tuple[Any, ...]
-Bind = Callable[[Any, list[Any]], list[Any]]
 
 # An operation that counts more than this many scalar operations per output entry is work worth a segment of its own.
 HEAVY = 8
@@ -141,7 +141,8 @@ def _kinds(graph: Graph, signature: Any) -> dict[int, jax.ShapeDtypeStruct]:
 
 def _on_path(graph: Graph) -> list[Node]:
     def reached(start: Sequence[int]) -> list[Node]:
-        data, on_path, found = set(start), set(), []
+        data, on_path = set(start), set[int]()
+        found = []
         for node in graph.nodes:
             from_data = bool(data.intersection(node.inputs))
             if from_data:
@@ -282,46 +283,3 @@ def bytes_of(kind: Any) -> int:
 
 def _is_key(kind: Any) -> bool:
     return bool(jnp.issubdtype(kind.dtype, jax.dtypes.prng_key))
-
-
-def wide_sums(eqn: Any, values: list[Any]) -> list[Any]:
-    """Evaluate an operation; matrix products of half-precision arrays add up in single precision and round once."""
-    narrow = jnp.issubdtype(eqn.outvars[0].aval.dtype, jnp.floating) and eqn.outvars[0].aval.dtype.itemsize < 4
-    if eqn.primitive.name != "dot_general" or not narrow:
-        return compat.bind(eqn, values)
-    p = eqn.params
-    product = jax.lax.dot_general(
-        *values, p["dimension_numbers"], precision=p["precision"], preferred_element_type=jnp.float32
-    )
-    return [product.astype(eqn.outvars[0].aval.dtype)]
-
-
-def chunked_scan(eqn: Any, values: list[Any], chunk: int) -> list[Any]:
-    """The same scan, keeping for its VJP only every `chunk`-th carry: the steps between are done again, in a chunk."""
-    p = eqn.params
-    consts, carry = p["num_consts"], p["num_carry"]
-    fixed, start, rows = values[:consts], values[consts : consts + carry], values[consts + carry :]
-    body = jax.extend.core.jaxpr_as_fun(p["jaxpr"])
-
-    def step(state: list[Any], row: list[Any]) -> tuple[list[Any], list[Any]]:
-        out = body(*fixed, *state, *row)
-        return list(out[:carry]), list(out[carry:])
-
-    def steps(state: list[Any], block: list[Any], length: int) -> tuple[list[Any], list[Any]]:
-        found: tuple[list[Any], list[Any]] = jax.lax.scan(step, state, block, length, reverse=p["reverse"])
-        return found
-
-    whole = p["length"] // chunk
-    left = p["length"] - whole * chunk
-    # In the order of execution the steps that are left over come last: at the front of a reversed scan.
-    main, rest = (slice(left, None), slice(0, left)) if p["reverse"] else (slice(0, whole * chunk), slice(-left, None))
-    blocks = [row[main].reshape(whole, chunk, *row.shape[1:]) for row in rows]
-    # Inside a scan nothing can be merged across the steps: the barrier against that is not needed.
-    kept = jax.checkpoint(lambda state, block: steps(state, block, chunk), prevent_cse=False)
-    state, found = jax.lax.scan(lambda s, b: kept(s, b), start, blocks, whole, reverse=p["reverse"])
-    found = [row.reshape(whole * chunk, *row.shape[2:]) for row in found]
-    if left:
-        state, more = steps(state, [row[rest] for row in rows], left)
-        pairs = [(b, a) if p["reverse"] else (a, b) for a, b in zip(found, more, strict=True)]
-        found = [jnp.concatenate(pair) for pair in pairs]
-    return [*state, *found]

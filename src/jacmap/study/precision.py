@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._data_path import DataPath, Stretch, Values, data_path, wide_sums
+from .._data_path import DataPath, Stretch, Values, data_path
 from .._errors import ArgumentError
+from .._evaluate import wide_sums
 
 DTYPES = ("float16", "bfloat16")
 RARE = 1e-3  # share of entries lost to underflow that a loss scale may leave
@@ -20,7 +21,7 @@ SHOWN = 12
 
 @dataclass(frozen=True)
 class SegmentError:
-    """One segment in half precision. Errors are relative, in the Euclidean norm, against the precision of the arguments.
+    """One segment in half precision. Errors are relative, in the Euclidean norm, against f at the arguments as given.
 
     `value`: of the state it hands on; `cotangent`: of the gradient with respect to that state; `gradient`: with respect
     to the segment's parameters (None without any). `overflow`: share of state and gradient entries that are infinite or
@@ -103,8 +104,8 @@ def precision(
     All floating-point arguments are cast and f is read again with them; matrix products take half-precision operands,
     add up in float32 and round once (Micikevicius et al., "Mixed precision training", 2018), in the backward pass too.
     What f makes itself in another dtype (``jnp.float32`` literals, arrays that it closes over) stays as it is. The
-    reference is f at the arguments as given. The loss scale is found by trying powers of two. Runs f once per trial, and
-    holds all states. Raises `ArgumentError` for a dtype it does not know and for an f that is not scalar.
+    reference is f at the arguments as given. The loss scale is found by trying powers of two. Runs f once per trial,
+    and holds all states. Raises `ArgumentError` for a dtype it does not know and for an f that is not scalar.
     """
     wanted = (dtype,) if isinstance(dtype, str) else tuple(dtype)
     if unknown := [name for name in wanted if name not in DTYPES]:
@@ -201,14 +202,15 @@ def _is_float(value: Any) -> bool:
 
 
 def _in_dtype(
-    f: Callable[..., Any], args: tuple[Any, ...], argnums: int | Sequence[int], dtype: str, path: DataPath, exact: _Found
+    f: Callable[..., Any], args: tuple[Any, ...], argnums: int | Sequence[int], dtype: str, path: DataPath,
+    exact: _Found,
 ) -> DtypeError:
     low = cast(args, dtype)
     half = data_path(f, low, argnums)
     if len(half.stretches) != len(path.stretches):
         raise ArgumentError(
             f"f: {getattr(f, '__name__', 'f')} does other operations in {dtype} ({len(half.stretches)} segments, not "
-            f"{len(path.stretches)}): it asks for the dtype of its arguments; compare the two gradients as a whole instead"
+            f"{len(path.stretches)}): it asks for the dtype of its arguments; compare the two gradients as a whole"
         )
     passes = _Passes(half, low)
     top = 15 if dtype == "float16" else 24  # 2**16 is infinite in float16
@@ -275,7 +277,7 @@ def _finite(number: float | None) -> float | None:
 def _told(found: DtypeError) -> list[str]:
     told = [f"{found.dtype}: the parameters' gradient is off by {found.plain:.1e} of its length without a loss scale."]
     if found.half < 0.999:
-        told.append(f"  Only {found.half:.0%} of the floats handed on are {found.dtype}: f makes the others wider itself.")
+        told.append(f"  Only {found.half:.0%} of the floats handed on are {found.dtype}: f itself makes others wider.")
     over, under = found.trials[0][1:3]
     told.append(f"  Of the entries of gradients {over:.2%} overflow, {under:.2%} are lost as zeros.")
     if found.scale is None:

@@ -10,6 +10,7 @@ import jax
 from ..._arguments import positions
 from ..._data_path import DataPath, Values
 from ..._errors import ArgumentError
+from .costs import temporary
 from .recompute import recomputed
 from .schedules import Items, Keep, keep_all, segments_of
 
@@ -20,8 +21,8 @@ def applied(path: DataPath, items: Items, name: str) -> Callable[..., Any]:
     def planned(*args: Any) -> Any:
         if not path.accepts(args):
             raise ArgumentError(
-                f"{name}: got arguments of other shapes, dtypes, structure or fixed values than the memory plan was made "
-                f"for ({shapes(path)}); make a plan for these with jm.memory_plan"
+                f"{name}: got arguments of other shapes, dtypes, structure or fixed values than the memory plan was "
+                f"made for ({shapes(path)}); make a plan for these with jm.memory_plan"
             )
         return path.output(_run(path, items, (), path.operands(args)))
 
@@ -62,7 +63,7 @@ def shapes(path: DataPath) -> str:
 
 
 def gradient(function: Callable[..., Any], args: tuple[Any, ...], argnums: int | Sequence[int]) -> Any:
-    """The compiled gradient of a function at arguments of these shapes, to be called with the array leaves of `args`."""
+    """(the compiled gradient of a function at arguments of these shapes, the array leaves to call it with)."""
     leaves, treedef = jax.tree_util.tree_flatten(args)
     array = [hasattr(leaf, "dtype") or isinstance(leaf, (float, complex)) for leaf in leaves]
     where = positions(argnums)[0]
@@ -77,6 +78,5 @@ def gradient(function: Callable[..., Any], args: tuple[Any, ...], argnums: int |
 
 
 def temporary_bytes(function: Callable[..., Any], args: tuple[Any, ...], argnums: int | Sequence[int]) -> int:
-    """XLA's own figure: the bytes that the compiled gradient holds at most beside its arguments and results."""
-    compiled, _ = gradient(function, args, argnums)
-    return int(compiled.memory_analysis().temp_size_in_bytes)
+    """XLA's own figure for the compiled gradient: the bytes held at most beside arguments and results."""
+    return temporary(gradient(function, args, argnums)[0])

@@ -22,9 +22,9 @@ LONG = 0.2  # seconds; what takes longer is timed fewer times
 class Way:
     """One way to keep a segment: all (`chunk` 0), or of a scan the carry of every `chunk`-th step.
 
-    `kept`: bytes alive from its forward to its backward pass, with what the next one reads of the state. `forward`, `pull`: bytes
-    alive at most in its forward pass and in its VJP, beside arguments, the state entering and the cotangent.
-    `extra`: work beyond that of keeping all.
+    `kept`: bytes alive from its forward to its backward pass, with what the next one reads of the state. `forward`,
+    `pull`: bytes alive at most in its forward pass and in its VJP, beside arguments, the state entering and the
+    cotangent. `extra`: work beyond that of keeping all.
     """
 
     chunk: int
@@ -100,7 +100,7 @@ class _Measured:
 def _measured(
     stretch: Stretch, forward: Any, state: Values, operands: Values, made: Values, clock: bool
 ) -> _Measured:
-    running = forward.memory_analysis().temp_size_in_bytes + sum(map(bytes_of, made))
+    running = temporary(forward) + sum(map(bytes_of, made))
     work = _work(forward, (state, operands), clock)
     chunks = (0, *_chunks(stretch.steps))
     return _Measured(running, work, tuple(_way(stretch, c, state, operands, made, clock) for c in chunks))
@@ -136,9 +136,8 @@ def calibrated(costs: list[Cost], predicted: int, measured: int) -> list[Cost]:
 
 
 def _chunks(steps: int) -> list[int]:
-    """Numbers of steps between the carries of a scan that are kept: 1, and about √steps and its half and double."""
-    root = round(steps**0.5)
-    return sorted({c for c in (1, root // 2, root, 2 * root) if 1 <= c < steps}) if steps > 2 else []
+    """Numbers of steps between the carries of a scan that are kept: 1, and about √steps, which keeps the least."""
+    return sorted({1, round(steps**0.5)}) if steps > 2 else []
 
 
 def _way(
@@ -147,7 +146,8 @@ def _way(
     def run(floats: list[Any], others: list[Any], flags: tuple[bool, ...], treedef: Any) -> Values:
         one, other = iter(floats), iter(others)
         leaves = [next(one) if flag else next(other) for flag in flags]
-        return stretch.run(*jax.tree_util.tree_unflatten(treedef, leaves), chunk=chunk)
+        entering, own = jax.tree_util.tree_unflatten(treedef, leaves)
+        return stretch.run(entering, own, chunk)
 
     leaves, treedef = jax.tree_util.tree_flatten((state, operands))
     flags = tuple(map(is_float, leaves))
@@ -165,13 +165,18 @@ def _way(
 
     both = jax.jit(lambda *given: pull(*given)[1], keep_unused=True).lower(floats, others, along).compile()
     open_ended = jax.jit(pull, keep_unused=True).lower(floats, others, along).compile()
-    kept = kept_by(open_ended.as_text(), len(leaves), len(made))
+    kept = kept_by(open_ended.as_text() or "", len(leaves), len(made))
     # Parameters are numbered floats first; the state comes first among both.
     at = [k for k, flag in enumerate(flags) if flag] + [k for k, flag in enumerate(flags) if not flag]
     reads = tuple(kept.given[at.index(k)] for k in range(len(state)))
     entering = sum(bytes_of(value) for value in state if is_float(value))
-    pulling = both.memory_analysis().temp_size_in_bytes + entering
+    pulling = temporary(both) + entering
     return _Way(chunk, kept, reads, pulling), _work(both, (floats, others, along), clock)
+
+
+def temporary(program: Any) -> int:
+    """XLA's own figure: the bytes that a compiled program holds at most beside its arguments and results."""
+    return int(program.memory_analysis().temp_size_in_bytes)
 
 
 def _work(program: Any, given: tuple[Any, ...], clock: bool) -> float:

@@ -44,10 +44,10 @@ def memory_plan(
 ) -> MemoryPlan:
     """How to take the gradient of a scalar loss f(parameters, data, ...) within a budget of bytes.
 
-    f's graph is cut where the fewest bytes are alive; what each segment keeps for its VJP and what doing it again costs
-    is read from XLA's compiled programs. Compared are: keep all, every √L-th state, recompute all, the binomial schedule
-    (Griewank & Walther 2000), and the optimum for unequal segments by dynamic programming (Beaumont et al. 2020).
-    ``plan.apply()`` is f by the chosen schedule; its gradient within the budget by XLA's own figure
+    f's graph is cut where the fewest bytes are alive; what each segment keeps for its VJP and what doing it again
+    costs is read from XLA's compiled programs. Compared are: keep all, every √L-th state, recompute all, the binomial
+    schedule (Griewank & Walther 2000), and the optimum for unequal segments by dynamic programming (Beaumont et al.
+    2020). ``plan.apply()`` is f by the chosen schedule; its gradient within the budget by XLA's own figure
     (``compiled.memory_analysis().temp_size_in_bytes``: beside arguments and results).
 
     `budget`: "200MB", bytes, or a share of keep-all's peak between 0 and 1; without one, everything is kept.
@@ -96,8 +96,8 @@ def parse_budget(budget: str | float | None) -> float | None:
         return parse_memory(budget)
     except ArgumentError:
         raise ArgumentError(
-            f'budget: got {budget!r}, expected a size such as "200MB", a number of bytes, or a share of keep-all\'s peak '
-            "between 0 and 1"
+            f'budget: got {budget!r}, expected a size such as "200MB", a number of bytes, or a share of the peak of '
+            "keeping everything, between 0 and 1"
         ) from None
 
 
@@ -106,7 +106,8 @@ def _check_scalar(f: Callable[..., Any], path: DataPath) -> None:
     if len(outputs) != 1 or outputs[0].shape:
         got = ", ".join(str(out.shape) for out in outputs)
         raise ArgumentError(
-            f"{getattr(f, '__name__', 'f')}: returned arrays of shape {got}, expected one scalar, a loss to differentiate"
+            f"{getattr(f, '__name__', 'f')}: returned arrays of shape {got}, expected one scalar, a loss to "
+            "differentiate"
         )
 
 
@@ -154,9 +155,9 @@ class _Search:
             return smallest
         least = min(least, smallest.peak if smallest.measured is None else smallest.measured)
         raise ArgumentError(
-            f"budget: got {size(allowed)}, but no schedule of {self.name} needs less than {size(least)} beside arguments "
-            f"and gradients (keeping everything: {size(self.full)}); give at least "
-            "that, or make the batch smaller"
+            f"budget: got {size(allowed)}, but no schedule of {self.name} needs less than {size(least)} beside "
+            f"arguments and gradients (keeping everything: {size(self.full)}); give at least that, or make the batch "
+            "smaller"
         )
 
     def smallest(self) -> Items:

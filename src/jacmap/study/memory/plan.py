@@ -8,6 +8,7 @@ from typing import Any
 
 from ..._data_path import DataPath
 from ..._errors import ArgumentError
+from ..sensitivity.pictures import plots
 from .apply import applied
 from .costs import Cost
 from .schedules import Again, Items, Keep, depth
@@ -81,21 +82,20 @@ class MemoryPlan:
         """f with recomputation placed by the chosen schedule, or by one of the table by name.
 
         It computes what f does, and its gradient is f's up to rounding (XLA may fuse other operations together). It
-        works under `jit`, `grad` and `vmap` for arguments of the plan's shapes; others raise `ArgumentError`. On the CPU
-        a block is guarded against XLA's merging in a way that has no forward mode; see docs/memory.md.
+        works under `jit` and `grad` for arguments of the plan's shapes; others raise `ArgumentError`. On the CPU blocks
+        are guarded against XLA's merging in a way that has no forward mode; see docs/memory.md.
         """
         which = self.chosen if schedule is None else self[schedule]
         if depth(which.items) > DEEPEST:
             raise ArgumentError(
-                f"schedule: {which.name!r} nests {depth(which.items)} blocks, expected at most {DEEPEST}; choose another"
+                f"schedule: {which.name!r} nests {depth(which.items)} blocks, expected at most {DEEPEST}; choose "
+                "another"
             )
         return applied(self.path, which.items, self.name)
 
     def plot(self, ax: Any = None) -> Any:
         """Peak memory against time, one point per schedule."""
-        import jacmap
-
-        return jacmap.plot.memory(self, ax=ax)
+        return plots().memory(self, ax=ax)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, JSON-able."""
@@ -115,8 +115,8 @@ class MemoryPlan:
         count = len(self.segments)
         kept = sum(cost.kept for cost in self.segments)
         lines = [
-            f"Memory of the gradient of {self.name}: {count} segment{'s' * (count != 1)}, which keep {size(kept)} in all",
-            "for the backward pass, beside arguments and gradients.",
+            f"Memory of the gradient of {self.name}: {count} segment{'s' * (count != 1)}, which keep {size(kept)}",
+            "in all for the backward pass, beside arguments and gradients.",
             "",
             *_segments(self.segments),
             "",
@@ -206,7 +206,8 @@ def _text(items: Items) -> str:
             continue
         close()
         if isinstance(item, Keep):
-            parts.append(f"{item.segment} (every {item.chunk} steps)" if item.chunk > 1 else f"{item.segment} (step by step)")
+            steps = f"every {item.chunk} steps" if item.chunk > 1 else "step by step"
+            parts.append(f"{item.segment} ({steps})")
         else:
             parts.append(f"[{_text(item.items)}]")
     close()

@@ -18,11 +18,12 @@ def recomputed(plain: Block, block: Block, data: Sequence[Sequence[bool]]) -> Bl
 
     XLA for the CPU drops the optimisation barriers that `jax.checkpoint` puts around a recomputation, merges it with
     the first computation, and keeps everything after all. There the block's input goes into the recomputation through
-    a choice by a bit of the cotangent that is always set: XLA cannot know that, so nothing is merged, and nothing starts
-    before the cotangent is there. Elsewhere it is `jax.checkpoint` itself.
+    a choice by a property of the cotangent that always holds: XLA cannot know that, so nothing is merged, and nothing
+    starts before the cotangent is there. Elsewhere it is `jax.checkpoint` itself.
 
     `plain` does the same as `block` without blocks of its own: the forward pass, whose time to trace would double with
-    every level of nesting else. `data`: which operands of each segment are data, put through that choice like the state.
+    every level of nesting else. `data`: which operands of each segment are data, put through that choice like
+    the state.
     """
     return _guarded(plain, block, data) if jax.default_backend() == "cpu" else jax.checkpoint(block)
 

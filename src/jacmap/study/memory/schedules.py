@@ -70,10 +70,10 @@ def _binomial(first: int, stop: int, checkpoints: int) -> Items:
 
 @cache
 def fewest(count: int, checkpoints: int) -> tuple[int, int]:
-    """(segments evaluated beside the taping runs, segments before the first checkpoint); `checkpoints` beside the input.
+    """(segments evaluated beside the taping runs, segments before the first checkpoint).
 
-    The recursion whose closed form is Griewank's: r·count − β(s + 1, r − 1) with s = checkpoints + 1 and
-    β(s, r − 1) < count ≤ β(s, r).
+    `checkpoints`: states kept at once beside the input. The recursion whose closed form is Griewank's:
+    r·count − β(s + 1, r − 1) with s = checkpoints + 1 and β(s, r − 1) < count ≤ β(s, r).
     """
     if count == 1:
         return 0, 0
