@@ -14,11 +14,13 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import _networks_flow
 import _networks_gallery
+import _networks_memory
 from _table import Case, main
 
 CASES: dict[str, Case] = {
     **_networks_gallery.CASES,
     **_networks_flow.CASES,
+    **_networks_memory.CASES,
 }
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from ._gains import gains
 from ._gradient_flow import gradient_flow
 from ._grid import grid
 from ._matrix import matrix
+from ._memory import memory
 from ._pattern import pattern
 from ._sensitivity import sensitivity_map
 from ._singular import singular_values
@@ -29,6 +30,7 @@ __all__ = [
     "gradient_flow",
     "grid",
     "matrix",
+    "memory",
     "pattern",
     "sensitivity_map",
     "singular_values",

@@ -1,8 +1,10 @@
-"""What a Jacobian means: its geometry, its formulas, which inputs move which outputs, how gradients flow."""
+"""What a Jacobian means: geometry, formulas, sensitivity, gradient flow, backpropagation, memory, precision."""
 
 from .backprop import Backprop, backprop
 from .geometry import Geometry, Kind, Kink, Trust, geometry
 from .gradient_flow import GradientFlow, gradient_flow
+from .memory import MemoryPlan, memory_plan
+from .precision import Precision, precision
 from .sensitivity import DataSensitivity, PointSensitivity, sensitivity
 from .symbolic import Symbolic, symbolic
 
@@ -13,12 +15,16 @@ __all__ = [
     "GradientFlow",
     "Kind",
     "Kink",
+    "MemoryPlan",
     "PointSensitivity",
+    "Precision",
     "Symbolic",
     "Trust",
     "backprop",
     "geometry",
     "gradient_flow",
+    "memory_plan",
+    "precision",
     "sensitivity",
     "symbolic",
 ]
