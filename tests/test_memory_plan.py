@@ -138,7 +138,7 @@ def test_a_scan_keeps_every_kth_carry():
 
 
 def test_a_scan_fits_into_a_budget():
-    args = recurrent_case(steps=64, batch=256)
+    args = recurrent_case(steps=25, batch=128)
     plan = jm.memory_plan(recurrent, *args, budget=0.5, **OPTIONS)
     assert plan.chosen.measured <= 0.5 * plan.keep_all.measured
     assert "steps" in plan.chosen.describe() or "step by step" in plan.chosen.describe()
@@ -167,6 +167,12 @@ def test_other_faults_are_told():
     with pytest.raises(jm.ArgumentError, match="^work: got 'guessed'"):
         jm.memory_plan(mlp, ws, x, work="guessed")
     plan = jm.memory_plan(mlp, ws, x, **OPTIONS)
+    # Activations that fit into the buffers of the gradients cost nothing: no schedule needs less than keep-all.
+    big = weights(3, 64), jnp.ones((4, 64), jnp.float32)
+    whole = jax.jit(jax.grad(mlp)).lower(*big).compile().memory_analysis().temp_size_in_bytes
+    with pytest.raises(jm.ArgumentError, match="needs less than") as told:
+        jm.memory_plan(mlp, *big, budget=1, **OPTIONS)
+    assert f"{whole / 1e3:.3g} kB" in str(told.value) or f"{whole} B" in str(told.value)
     with pytest.raises(jm.ArgumentError, match="other shapes"):
         plan.apply()(ws, x[:1])
     with pytest.raises(jm.ArgumentError, match="schedule: got 'best', expected one of 'keep all'"):

@@ -83,7 +83,7 @@ def memory_plan(
         search = _Search(path, costs, args, argnums, name, tick)
         full = Schedule("keep all", everything, peak(everything, costs), measured, 1.0, 0)
         allowed = None if bound is None else bound * measured if bound < 1 else bound
-        chosen = full if allowed is None or measured <= allowed else search.within(allowed)
+        chosen = full if allowed is None or measured <= allowed else search.within(allowed, measured)
         rows = search.table(allowed, compiled == "all")
     rows = [full, *rows, *([] if chosen is full else [chosen])]
     rows.sort(key=lambda row: -row.peak)
@@ -133,12 +133,12 @@ class _Search:
         time = 1 + extra(items, self.costs) / self.total
         return Schedule(name, items, peak(items, self.costs), measured, time, again)
 
-    def within(self, allowed: float) -> Schedule:
+    def within(self, allowed: float, whole: int) -> Schedule:
         """The schedule of least extra work whose compiled gradient keeps to the budget.
 
-        Where XLA needs more than predicted, the next try aims as much lower.
+        Where XLA needs more than predicted, the next try aims as much lower. `whole`: XLA's figure of keep-all.
         """
-        aim, least = allowed, float("inf")
+        aim, least = allowed, float(whole)
         for _ in range(TRIALS):
             items = self.best(aim)
             if items is None:
@@ -156,7 +156,7 @@ class _Search:
         least = min(least, smallest.peak if smallest.measured is None else smallest.measured)
         raise ArgumentError(
             f"budget: got {size(allowed)}, but no schedule of {self.name} needs less than {size(least)} beside "
-            f"arguments and gradients (keeping everything: {size(self.full)}); give at least that, or make the batch "
+            f"arguments and gradients (keeping everything: {size(whole)}); give at least that, or make the batch "
             "smaller"
         )
 
