@@ -34,5 +34,5 @@ def test_a_planted_fault_is_found_and_named(name):
 
 @pytest.mark.parametrize("name", HEALTHY)
 def test_a_healthy_network_gets_no_alarm(name):
-    for flow in studies(HEALTHY[name], 5):
+    for flow in studies(HEALTHY[name], 3):
         assert flow.diagnosis.healthy, str(flow.diagnosis)
