@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ._alike import wiring
 from ._arguments import check_inputs, check_outputs, positions, translated
 from ._errors import ArgumentError
 from ._evaluate import Bind, chunked_scan
@@ -246,34 +247,14 @@ def _stretch(
     nodes: list[Node], entering: tuple[int, ...], leaving: tuple[int, ...], read: tuple[int, ...],
     kinds: dict[int, jax.ShapeDtypeStruct], others: tuple[int, ...],
 ) -> Stretch:  # fmt: skip
-    number = {v: k for k, v in enumerate((*entering, *read))}
-    for node in nodes:
-        for v in node.outputs:
-            number.setdefault(v, len(number))
-    wiring = tuple(
-        (_operation(node), tuple(number[v] for v in node.inputs), tuple(number[v] for v in node.outputs))
-        for node in nodes
-    )
     types = [tuple(kinds[v] for v in values) for values in (entering, read, leaving)]
-    key = (wiring, len(entering), len(read), tuple(number[v] for v in leaving))
+    key = (wiring(nodes, (*entering, *read), leaving), len(entering), len(read))
     scans = [node.payload.params["length"] for node in nodes if node.op == "scan"]
     heaviest = max(nodes, key=lambda node: node.work)
     name = heaviest.place.scope or heaviest.place.line or heaviest.op
     steps = scans[0] if len(scans) == 1 else 0
     data = tuple(v in others for v in read)
     return Stretch(name, tuple(nodes), entering, leaving, read, types[0], types[1], types[2], key, steps, data)
-
-
-def _operation(node: Node) -> Hashable:
-    """What tells an operation from another: the primitive, its parameters, and the types it works on."""
-    eqn = node.payload
-    kinds = tuple(str(atom.aval) for atom in (*eqn.invars, *eqn.outvars))
-    try:
-        key = (eqn.primitive, tuple(eqn.params.items()), kinds)
-        hash(key)
-    except TypeError:
-        return id(eqn)
-    return key
 
 
 def bytes_of(kind: Any) -> int:

@@ -7,6 +7,7 @@ earlier values that carry no derivative (a mask made long before) travels along 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ._alike import wiring
 from ._arguments import check_inputs, check_outputs, positions, translated
 from ._errors import ArgumentError
 from ._opened import opened
@@ -51,7 +53,7 @@ class Segment:
     @property
     def shape(self) -> tuple[int, int]:
         """(m, n) of its Jacobian: outputs × inputs."""
-        n, m = (sum(_size(shape) for shape, _ in avals) for avals in self.avals)
+        n, m = (sum(math.prod(shape) for shape, _ in avals) for avals in self.avals)
         return m, n
 
     def run(self, state: State, operands: Operands, hook: Hook | None = None) -> State:
@@ -237,15 +239,7 @@ def _link(
     avals = tuple(
         tuple((graph.values[v].shape, kinds.get(v, jnp.float32)) for v in cut.values) for cut in (before, after)
     )
-    number = {v: k for k, v in enumerate((*given, *read))}
-    for node in nodes:
-        for v in node.outputs:
-            number.setdefault(v, len(number))
-    wiring = tuple(
-        (_operation(node), tuple(number[v] for v in node.inputs), tuple(number[v] for v in node.outputs))
-        for node in nodes
-    )
-    key = (wiring, len(given), len(read), tuple(number[v] for v in made), avals)
+    key = (wiring(nodes, (*given, *read), made), len(given), len(read), avals)
     return Segment(
         name=name or place or name_of(graph, before, after),
         place=place,
@@ -266,26 +260,3 @@ def _avals(graph: Graph, nodes: tuple[Node, ...]) -> dict[int, Any]:
         for v, atom in zip((*node.inputs, *node.outputs), (*node.payload.invars, *node.payload.outvars), strict=True):
             kinds[v] = atom.aval.dtype
     return kinds
-
-
-def _operation(node: Node) -> Hashable:
-    """What tells an operation from another: the primitive, its parameters, and the types it works on."""
-    eqn = node.payload
-    kinds = tuple(str(atom.aval) for atom in (*eqn.invars, *eqn.outvars))
-    body = eqn.params.get("call_jaxpr")
-    if node.op == "custom_jvp_call" and not body.consts and compat.rule_of_library(eqn):
-        # `jax.nn.relu` and its kin are traced anew at every call; what they do follows from their values.
-        return (eqn.primitive, str(body), kinds)
-    try:
-        key = (eqn.primitive, tuple(eqn.params.items()), kinds)
-        hash(key)
-    except TypeError:
-        return id(eqn)
-    return key
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    size = 1
-    for length in shape:
-        size *= length
-    return size

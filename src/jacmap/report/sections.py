@@ -32,18 +32,13 @@ MAPS = 10  # outputs of an image whose sensitivity is drawn
 
 
 def function(subject: Subject) -> Section:
-    J = subject.J
     parts: list[Part] = [_text(subject)]
-    for what, tree, labels in (
-        ("point", [J.args[k] for k in np.atleast_1d(J.argnums)], subject.inputs),
-        ("value", J.value, subject.outputs),
-    ):
-        flat = np.concatenate([np.zeros(0), *(np.ravel(leaf) for leaf in jax.tree.leaves(tree))])
+    for what, leaves, flat, labels in subject.ends:
         if flat.size <= LISTED:
             rows = [(labels[k], number(entry)) for k, entry in enumerate(flat)]
             parts.append(Table(f"The {what}", ("", what), rows))
         else:
-            parts.append(Words([f"The {what}: {array(flat, jax.tree.leaves(tree))}."]))
+            parts.append(Words([f"The {what}: {array(flat, leaves)}."]))
     return Section("function", "The function", parts, _not_finite(subject))
 
 
@@ -59,9 +54,7 @@ def _text(subject: Subject) -> Part:
 
 def _not_finite(subject: Subject) -> list[str]:
     told = []
-    moving = [subject.J.args[k] for k in np.atleast_1d(subject.J.argnums)]
-    for what, tree, labels in (("point", moving, subject.inputs), ("value", subject.J.value, subject.outputs)):
-        flat = np.concatenate([np.zeros(0), *(np.ravel(leaf) for leaf in jax.tree.leaves(tree))])
+    for what, _, flat, labels in subject.ends:
         bad = np.flatnonzero(~np.isfinite(flat))
         if bad.size:
             named = ", ".join(f"{labels[int(k)]} = {flat[k]}" for k in bad[:3]) + (", …" if bad.size > 3 else "")
@@ -170,7 +163,7 @@ def _maps(subject: Subject) -> list[Part]:
     shape = subject.image_shape
     if shape is None:
         return []
-    image = np.asarray(subject.J.args[np.atleast_1d(subject.J.argnums)[0]])
+    image = np.asarray(subject.moving[0])
     parts: list[Part] = []
     for i in range(min(MAPS, subject.J.shape[0])):
         values = subject.matrix[i].reshape(shape)
@@ -197,7 +190,7 @@ def geometry(subject: Subject) -> Section:
 
     found, J = subject.geometry, subject.J
     parts: list[Part] = [Words(said, title) for title, said in found.to_dict()["words"].items()]
-    x = np.asarray(J.args[np.atleast_1d(J.argnums)[0]])
+    x = np.asarray(subject.moving[0])
     vector = np.size(J.argnums) == 1 and x.shape == (J.shape[1],)
     if J.shape == (2, 2) and vector:
         _add(parts, pictures.figure(
