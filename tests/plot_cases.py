@@ -56,10 +56,26 @@ def bottleneck(x):
     return down @ jnp.tanh(0.5 * (down.T @ x))
 
 
+def deep(x):
+    """Six layers of 8, the fourth a thousand times too small."""
+    for k in range(6):
+        w = np.linalg.qr(np.random.default_rng(k).standard_normal((8, 8)))[0]
+        x = jnp.tanh((1e-3 if k == 3 else 1.0) * x @ jnp.asarray(w))
+    return x
+
+
 RADII = np.logspace(-5, 0, 11)
 TRUST = SimpleNamespace(
     radii=RADII, remainders=np.stack([c * RADII**2 for c in (0.1, 1.0, 0.6)]), order=2.0, radius=0.02, tolerance=0.01
 )
+KEEP_ALL = SimpleNamespace(name="keep all", peak=100, measured=104, time=1.0)
+SCHEDULES = [
+    KEEP_ALL,
+    SimpleNamespace(name="every 4th state", peak=46, measured=None, time=1.22),
+    SimpleNamespace(name="optimum", peak=39, measured=41, time=1.3),
+    SimpleNamespace(name="recompute all", peak=14, measured=None, time=3.1),
+]
+MEMORY = SimpleNamespace(name="loss", schedules=SCHEDULES, keep_all=KEEP_ALL, chosen=SCHEDULES[2], budget=45)
 WAVE = np.sin(np.arange(64.0)).reshape(8, 8)
 POINT = jnp.array([1.5, 0.5])
 
@@ -75,5 +91,7 @@ CASES: dict[str, Callable] = {
     "vector_field": lambda **o: jm.plot.vector_field(vortex, [-2.0, -2.0], [2.0, 2.0], 9, **o),
     "bars": lambda **o: jm.plot.bars([0.3, -2.0, 1.0], ["a", "b", "c"], [[0, 1], [-3, -1], [0.5, 2]], **o),
     "trust": lambda **o: jm.plot.trust(TRUST, **o),
+    "memory": lambda **o: jm.plot.memory(MEMORY, **o),
+    "gradient_flow": lambda **o: jm.plot.gradient_flow(jm.gradient_flow(deep, jnp.full((4, 8), 0.3)), **o),
     "gains": lambda **o: jm.plot.gains(jm.linearize(bottleneck, jax.random.normal(jax.random.key(0), 12)), **o),
 }

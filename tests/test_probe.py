@@ -9,6 +9,7 @@ from scenarios import draw, heat, heat_known, newton_root
 import jacmap as jm
 from jacmap._probe import probe
 from jacmap._transforms import Transform
+from jacmap._truth import Truth
 from jacmap.engine.backends.jax import function as backend
 from jacmap.engine.backends.jax.call import Rule
 from jacmap.engine.backends.jax.rules import RULES
@@ -197,11 +198,11 @@ def test_one_wrong_number_is_seen(kind):
     call = backend.on_leaves(heat, signature, False)
     traced = backend.trace(call, signature)
     numbers = np.array(transform.call(x).data if kind == "sparse" else transform.call(x))
-    assert probe(numbers, plan, transform.question, call, traced, [x], []) < 1e-9
+    assert probe(numbers, plan, transform.question, Truth(call, traced, [x], [])) < 1e-9
     if kind == "diagonal":  # checked at a sample of its entries
         wrong = numbers * 1.001
     else:
         wrong = numbers.copy()
         wrong[tuple(np.argwhere(wrong)[7])] *= 1.001
     with pytest.raises(jm.StructureError):
-        probe(wrong, plan, transform.question, call, traced, [x], [])
+        probe(wrong, plan, transform.question, Truth(call, traced, [x], []))

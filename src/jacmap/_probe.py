@@ -5,17 +5,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy.sparse import csr_array
 
 from ._errors import StructureError
-from .engine.backends.jax import function as backend
-from .engine.backends.jax.run import Runner, ravel
-from .engine.graph import forward
+from .engine.graph import Graph, forward
 from .engine.plan.plan import Plan
 from .engine.plan.question import Question
 from .engine.plan.recipe import Plain
@@ -24,37 +20,56 @@ _SAMPLED = 3  # wanted entries checked one by one where no whole row or column i
 _DIRECTIONS = 16  # unit directions along which a faulty rule is looked for
 
 
-def probe(
-    numbers: Any, plan: Plan, question: Question, call: backend.Call, traced: backend.Traced, moving: Any, others: Any
-) -> float | None:
+class Truth(Protocol):
+    """Plain AD at one point, as each framework runs it, in NumPy arrays.
+
+    `forward`, `reverse`: which modes the whole function has; `eps`: the relative rounding of the coarsest dtype.
+    """
+
+    graph: Graph
+    forward: bool
+    reverse: bool
+    eps: float
+
+    def push(self, v: np.ndarray) -> np.ndarray:
+        """J v."""
+
+    def pull(self, u: np.ndarray) -> np.ndarray:
+        """Jᵀ u."""
+
+    def tangents(self, v: np.ndarray) -> list[tuple[Any, int, np.ndarray]]:
+        """(node, value, its tangent) for every active value on the way, along one direction."""
+
+
+def probe(numbers: Any, plan: Plan, question: Question, truth: Truth, both: bool = False) -> float | None:
     """The largest relative difference between the answer and a true JVP or VJP; None if nothing finite was seen, NaN
     if plain AD has no mode for the function, which only a bracket through its cuts can then answer.
 
     `numbers` is the recipe's output: the matrix for "dense", else one number per wanted entry. Whole rows (columns) of
-    J are checked along a random direction, of the other entries a few one by one. Where they differ, the difference
-    must be explained by rounding: by eps times the largest tangent met on the way. Raises StructureError.
+    J are checked along a random direction (`both`: whole columns, too, where both modes can), of the other entries a
+    few one by one. Where they differ, the difference must be explained by rounding: by eps times the largest tangent
+    met on the way. Raises StructureError.
     """
     if isinstance(plan.chosen, Plain) and question.kind == "dense":
         return 0.0  # it is plain AD; of a sparse answer the pattern, too, has to be right
-    truth = _Truth(call, traced, moving, others)
     if not (truth.forward or truth.reverse):
         return float("nan")
     m, n = plan.shape
     matrix, whole_rows, whole_cols = _as_matrix(numbers, plan, question)
     rng = np.random.default_rng(0)
     worst: list[float] = []
-    if truth.forward and whole_rows.any():
-        whole_cols[:] = False
+    by_rows = truth.forward and bool(whole_rows.any())
+    by_columns = truth.reverse and bool(whole_cols.any()) and (both or not by_rows)
+    if by_rows:
         v = rng.standard_normal(n)
-        compare = _Comparison(plan, truth, lambda: truth.largest_tangent(v))
+        compare = _Comparison(plan, truth, lambda: _largest_tangent(truth, v))
         worst.append(compare(matrix @ v, truth.push(v), abs(matrix) @ abs(v), whole_rows, "row"))
-    elif truth.reverse and whole_cols.any():
-        whole_rows[:] = False
+    if by_columns:
         u = rng.standard_normal(m)
         compare = _Comparison(plan, truth, lambda: 0.0)
         worst.append(compare(matrix.T @ u, truth.pull(u), abs(matrix).T @ abs(u), whole_cols, "column"))
-    else:
-        whole_rows[:] = whole_cols[:] = False
+    whole_rows &= by_rows
+    whole_cols &= by_columns
     if question.kind != "dense":
         read = plan.planned.entries()
         left = np.flatnonzero(~whole_rows[read.rows] & ~whole_cols[read.cols])
@@ -62,41 +77,6 @@ def probe(
             worst.append(_one_entry(matrix, truth, int(read.rows[k]), int(read.cols[k]), plan))
     seen = [w for w in worst if not np.isnan(w)]
     return max(seen) if seen else None
-
-
-class _Truth:
-    """Plain AD at one point. The point is an argument of the compiled code: as a constant XLA would fold it."""
-
-    def __init__(self, call: backend.Call, traced: backend.Traced, moving: Any, others: Any):
-        self._leaves = [jnp.asarray(leaf) for leaf in moving], others
-        self._runner = functools.partial(backend.runner, call, traced)
-        self.graph = traced.graph
-        self.forward = traced.graph.forward
-        self.reverse = traced.reverse
-        self.dtype = ravel(self._leaves[0]).dtype
-        self.eps = traced.eps
-        self._push = jax.jit(lambda leaves, v: self._runner(*leaves).push(v[:, None])[:, 0])
-        self._pull = jax.jit(lambda leaves, u: self._runner(*leaves).pull(u[None, :])[0])
-
-    def push(self, v: np.ndarray) -> np.ndarray:
-        return np.asarray(self._push(self._leaves, jnp.asarray(v, self.dtype)))
-
-    def pull(self, u: np.ndarray) -> np.ndarray:
-        return np.asarray(self._pull(self._leaves, jnp.asarray(u)))
-
-    def tangents(self, v: np.ndarray) -> list[tuple[Any, int, np.ndarray]]:
-        """(node, value, its tangent) for every active value on the way, along one direction."""
-        return self._here.tangents(v)
-
-    @functools.cached_property
-    def _here(self) -> Runner:
-        """Kept, so that its pass through all values is compiled once for all directions."""
-        return self._runner(*self._leaves)
-
-    def largest_tangent(self, v: np.ndarray) -> float:
-        """What rounding errors scale with."""
-        found = [t[np.isfinite(t)] for _, _, t in self.tangents(v)] if self.forward else []
-        return float(max((abs(t).max(initial=0.0) for t in found), default=0.0))
 
 
 def _as_matrix(numbers: Any, plan: Plan, question: Question) -> tuple[Any, np.ndarray, np.ndarray]:
@@ -122,7 +102,7 @@ def _as_matrix(numbers: Any, plan: Plan, question: Question) -> tuple[Any, np.nd
 @dataclass(frozen=True)
 class _Comparison:
     plan: Plan
-    truth: _Truth
+    truth: Truth
     largest: Callable[[], float]  # the largest tangent met on the way, worked out only when the answers differ
 
     def __call__(self, ours: np.ndarray, true: np.ndarray, size: np.ndarray, where: np.ndarray, word: str) -> float:
@@ -151,17 +131,23 @@ class _Comparison:
         return float(error[worst])
 
 
-def _one_entry(matrix: Any, truth: _Truth, i: int, j: int, plan: Plan) -> float:
+def _one_entry(matrix: Any, truth: Truth, i: int, j: int, plan: Plan) -> float:
     """One wanted entry against its own column (row) of plain AD."""
     m, n = plan.shape
     unit = np.eye(1, n, j)[0] if truth.forward else np.eye(1, m, i)[0]
     true = truth.push(unit)[i] if truth.forward else truth.pull(unit)[j]
-    compare = _Comparison(plan, truth, functools.partial(truth.largest_tangent, np.eye(1, n, j)[0]))
+    compare = _Comparison(plan, truth, functools.partial(_largest_tangent, truth, np.eye(1, n, j)[0]))
     ours = np.array([matrix[i, j]])
     return compare(ours, np.array([true]), np.zeros(1), np.ones(1, bool), f"entry {i}, {j}, place")
 
 
-def _suspect(truth: _Truth) -> str:
+def _largest_tangent(truth: Truth, v: np.ndarray) -> float:
+    """What rounding errors scale with."""
+    found = [t[np.isfinite(t)] for _, _, t in truth.tangents(v)] if truth.forward else []
+    return float(max((abs(t).max(initial=0.0) for t in found), default=0.0))
+
+
+def _suspect(truth: Truth) -> str:
     """The first operation whose true tangents leave the pattern that its rule gives, along a few unit directions.
 
     Where none does, or forward mode is impossible: the last operation that has a body or no exact rule.

@@ -22,6 +22,7 @@ from ._arguments import check_inputs, check_outputs, positions, translated
 from ._errors import ArgumentError, ModeError, TraceError
 from ._memory import parse_memory
 from ._probe import probe
+from ._truth import Truth
 from .engine.backends.jax import compat
 from .engine.backends.jax import function as backend
 from .engine.plan import store
@@ -396,7 +397,7 @@ class Transform:
             answer = functools.partial(_answer, entry.plan, entry.plan.chosen, question, call, entry.traced)
             with translated(self.f):
                 numbers = jax.jit(answer)(moving, others)
-        return probe(numbers, entry.plan, question, call, entry.traced, moving, others)
+        return probe(numbers, entry.plan, question, Truth(call, entry.traced, moving, others))
 
     def _numbers(self, out: Any, entry: Entry) -> Any:
         """The recipe's raw output, from the answer where that holds it; None where it must be run."""

@@ -30,6 +30,7 @@ class Runner(Protocol):
     def spread(self, flat: Any, index: np.ndarray, size: int) -> Any: ...
     def sums(self, flat: Any, index: np.ndarray, groups: np.ndarray, count: int) -> Any: ...
     def concatenate(self, parts: list[Any]) -> Any: ...
+    def permute(self, array: Any, axes: tuple[int, ...]) -> Any: ...
 
 
 def execute(recipe: Recipe, question: Question, read: Readout | None, run: Runner) -> Any:
@@ -55,8 +56,7 @@ def _plain(recipe: Plain, run: Runner) -> Any:
 
 def _pick(matrix: Any, read: Readout | None, run: Runner) -> Any:
     assert read is not None
-    n = run.shape[1]
-    return run.take(matrix.reshape(-1), read.rows.astype(np.int64) * n + read.cols)
+    return run.take(matrix.reshape(-1), read.flat)
 
 
 def _coloured(recipe: Coloured, read: Readout, run: Runner) -> Any:
@@ -75,15 +75,15 @@ def _coloured(recipe: Coloured, read: Readout, run: Runner) -> Any:
         return read.symmetric.numbers(parts[0], run)
     if read.layout is not None:
         shape, axes = read.layout
-        return parts[0].reshape(shape).transpose(axes).reshape(-1)
+        return run.permute(parts[0].reshape(shape), axes).reshape(-1)
     if len(parts) == 1:
-        return run.pick(parts[0], *np.divmod(read.source, parts[0].shape[1]))
+        return run.pick(parts[0], *read.source_pairs)
     return run.take(run.concatenate([part.reshape(-1) for part in parts]), read.source)
 
 
 def _densified(recipe: Coloured, read: Readout, data: Any, run: Runner) -> Any:
     m, n = read.shape
-    return run.spread(data, read.rows.astype(np.int64) * n + read.cols, m * n).reshape(m, n)
+    return run.spread(data, read.flat, m * n).reshape(m, n)
 
 
 def _tree(tree: Tree, recipe: Bracketed, run: Runner) -> Any:

@@ -86,7 +86,7 @@ def _recipe(
     none = np.full(n, -1, np.int32)
     colouring = Colouring((n, n), symmetric.colours, none, symmetric.count, 0, 0, symmetric.order, "columns")
     rows = np.repeat(np.arange(n, dtype=np.int32), np.diff(wanted.indptr))
-    read = Readout((n, n), rows, wanted.indices, np.zeros(0, np.int32), None, symmetric.read)
+    read = Readout((n, n), rows, wanted.indices, np.zeros(0, np.int32), None, symmetric=symmetric.read)
     rounds = len(symmetric.read.rounds)
     estimate = cost.coloured(graph, symmetric.count, 0, wanted.nnz, question.kind == "dense", moved=False)
     recipe = Coloured(

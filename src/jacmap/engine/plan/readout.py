@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -18,7 +19,8 @@ class Readout:
     The flat passes are the forward result (forward × m, one pass after the other) followed by the reverse result
     (reverse × n). `layout`: when `source` is a mere transposition, (shape, axes) such that
     ``flat.reshape(shape).transpose(axes).ravel()`` is the answer; copying blocks is far cheaper than gathering.
-    `symmetric`: the entries come in equal pairs and are found by this instead.
+    `width`: of one pass, where all are of one kind. `symmetric`: the entries come in equal pairs and are found by this
+    instead.
     """
 
     shape: tuple[int, int]
@@ -26,7 +28,18 @@ class Readout:
     cols: np.ndarray
     source: np.ndarray
     layout: tuple[tuple[int, ...], tuple[int, ...]] | None
+    width: int = 1
     symmetric: SymmetricReadout | None = None
+
+    @cached_property
+    def flat(self) -> np.ndarray:
+        """Where the entries stand in the m×n matrix, flat."""
+        return self.rows.astype(np.int64) * self.shape[1] + self.cols
+
+    @cached_property
+    def source_pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        """`source` as (pass, place in it), for passes of one kind alone."""
+        return np.divmod(self.source, self.width)
 
 
 def readout(colouring: Colouring, wanted: csr_array) -> Readout:
@@ -38,7 +51,7 @@ def readout(colouring: Colouring, wanted: csr_array) -> Readout:
     source = source.astype(small)
     size = m * colouring.forward + colouring.reverse * n
     layout = transposition(source, size) if not (colouring.forward and colouring.reverse) else None
-    return Readout((m, n), rows.astype(np.int32), cols.astype(np.int32), source, layout)
+    return Readout((m, n), rows.astype(np.int32), cols.astype(np.int32), source, layout, m if colouring.forward else n)
 
 
 def transposition(source: np.ndarray, size: int) -> tuple[tuple[int, ...], tuple[int, ...]] | None:

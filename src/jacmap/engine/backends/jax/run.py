@@ -117,6 +117,9 @@ class Runner:
     def concatenate(self, parts: list[Any]) -> Any:
         return parts[0] if len(parts) == 1 else jnp.concatenate(parts)
 
+    def permute(self, array: Any, axes: tuple[int, ...]) -> Any:
+        return array.transpose(axes)
+
 
 class Parts:
     """The graph at a point, run operation by operation: for segments between cuts and for dropped edges."""

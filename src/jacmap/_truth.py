@@ -1,0 +1,43 @@
+"""Plain JAX AD at one point: what the probe of a plan compares with."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .engine.backends.jax import function as backend
+from .engine.backends.jax.run import Runner, ravel
+
+
+class Truth:
+    """Plain AD at one point. The point is an argument of the compiled code: as a constant XLA would fold it."""
+
+    def __init__(self, call: backend.Call, traced: backend.Traced, moving: Any, others: Any):
+        self._leaves = [jnp.asarray(leaf) for leaf in moving], others
+        self._runner = functools.partial(backend.runner, call, traced)
+        self.graph = traced.graph
+        self.forward = traced.graph.forward
+        self.reverse = traced.reverse
+        self.dtype = ravel(self._leaves[0]).dtype
+        self.eps = traced.eps
+        self._push = jax.jit(lambda leaves, v: self._runner(*leaves).push(v[:, None])[:, 0])
+        self._pull = jax.jit(lambda leaves, u: self._runner(*leaves).pull(u[None, :])[0])
+
+    def push(self, v: np.ndarray) -> np.ndarray:
+        return np.asarray(self._push(self._leaves, jnp.asarray(v, self.dtype)))
+
+    def pull(self, u: np.ndarray) -> np.ndarray:
+        return np.asarray(self._pull(self._leaves, jnp.asarray(u)))
+
+    def tangents(self, v: np.ndarray) -> list[tuple[Any, int, np.ndarray]]:
+        """(node, value, its tangent) for every active value on the way, along one direction."""
+        return self._here.tangents(v)
+
+    @functools.cached_property
+    def _here(self) -> Runner:
+        """Kept, so that its pass through all values is compiled once for all directions."""
+        return self._runner(*self._leaves)
