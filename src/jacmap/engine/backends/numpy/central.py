@@ -1,0 +1,229 @@
+"""Adaptive differences of one group of columns: where to step, when to stop, and what f did on the way.
+
+Written as generators that yield the points at which they want f and are sent the values, so that many groups can
+advance together and share worker processes; see `lockstep`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+from .point import Group, Point
+from .tableau import Tableau
+
+Steps = Generator[list[np.ndarray], list[np.ndarray], None]
+Batch = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
+
+LEVELS = 12  # halvings in one go
+RESTARTS, SHRINK = 8, 2.0**-4  # steps so large that f is not yet smooth on their scale, or has no value there
+JUMPS, GROW = 6, 2.0**6  # steps so small that rounding hides the difference
+WEAK = 1e-9  # relative error above which larger steps are tried
+
+
+class Rough(IntEnum):
+    """What a function showed at an entry that makes its difference quotient doubtful; the worst last."""
+
+    SMOOTH = 0
+    ONE_SIDED = 1  # f has values on one side only: no fault, but told
+    UNSETTLED = 2  # the extrapolation does not converge
+    KINK = 3
+    JUMP = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The entries of a group: values, estimated errors and `Rough` per row; `stray`: rows that moved outside of it."""
+
+    group: Group
+    values: np.ndarray
+    errors: np.ndarray
+    rough: np.ndarray
+    stray: np.ndarray
+
+
+class Column:
+    """The differences of one group, until their relative error is `tolerance`; None: until rounding stops it."""
+
+    def __init__(self, point: Point, group: Group, steps: np.ndarray, tolerance: float | None):
+        self.point, self.group, self.tolerance = point, group, tolerance
+        self.step = steps[group.columns]
+        self.y = point.y[group.rows]
+        self.table = Tableau(group.rows.size)
+        self.gaps: list[np.ndarray] = []  # of the last steps taken: |f₊ − 2f + f₋|/h, which a smooth f makes small
+        self.gap_rounding = np.zeros(group.rows.size)
+        self.outside = np.ones(point.y.size, bool)
+        self.outside[group.rows] = False
+        self.stray = np.zeros(point.y.size, bool)
+        self.wild = np.zeros(group.rows.size, bool)  # not yet smooth on the scale of the last steps
+
+    def run(self) -> Generator[list[np.ndarray], list[np.ndarray], Found]:
+        """Take the steps; the entries found are the generator's value."""
+        factor = 1.0
+        for _ in range(RESTARTS):
+            self.table.forget(self.wild)  # what agreed at larger steps agreed by chance
+            factor = yield from self._chain(factor)
+            if not factor:
+                break
+        gaps, gap_rounding = self.gaps, self.gap_rounding
+        factor = GROW
+        for _ in range(JUMPS):
+            weak, before = self._weak(), self.table.error
+            if not weak.any():
+                break
+            yield from self._chain(factor)
+            if not (self.table.error[weak] < before[weak] / 2).any():
+                break
+            factor *= GROW
+        one_sided = ~np.isfinite(self.table.error) & np.isfinite(self.y)
+        if one_sided.any():
+            for side in (1.0, -1.0):
+                yield from self._one_sided(side, one_sided)
+        return self._found(gaps, gap_rounding, one_sided)
+
+    # -- central -------------------------------------------------------------------------------------------
+    def _chain(self, factor: float) -> Generator[list[np.ndarray], list[np.ndarray], float]:
+        """Central differences with steps factor·(1, 1/2, 1/4, …); the factor to go on with, 0 when there is no need."""
+        table, point, group = self.table, self.point, self.group
+        table.restart()
+        self.gaps = []
+        for level in range(LEVELS):
+            size = self.step * factor * 2.0**-level
+            plus, minus = point.moved(group.columns, size), point.moved(group.columns, -size)
+            width = (plus - minus)[group.columns][group.owner]
+            if not (width > 0).all():  # the step is lost in the input's last place
+                return 0.0
+            above, below = yield [plus, minus]
+            self._look_outside(above)
+            above, below = above[group.rows], below[group.rows]
+            half = width / 2
+            with np.errstate(all="ignore"):
+                quotient = (above - below) / width
+                gap = np.abs(above - 2 * self.y + below) / half
+                shift = np.abs(plus + minus - 2 * point.x)[group.places] / 2  # the middle is not quite x
+                waver = self._waver(above, below)
+                rounding = waver / half + gap / half * shift
+            self.gaps.append(gap)
+            self.gap_rounding = 4 * waver / half
+            table.add(quotient, rounding)
+            again = self._verdict(quotient, rounding)
+            if again is not None:
+                return factor * 2.0**-level * SHRINK if again else 0.0
+        return 0.0
+
+    def _waver(self, *values: np.ndarray) -> np.ndarray:
+        """What rounding and noise may have done to a difference of these values (r,)."""
+        rows = self.group.rows
+        largest = np.max([np.abs(self.y), *(np.where(np.isfinite(v), np.abs(v), 0.0) for v in values)], axis=0)
+        return np.maximum(self.point.floor[rows], self.point.out_eps[rows] * largest)
+
+    def _verdict(self, quotient: np.ndarray, rounding: np.ndarray) -> bool | None:
+        """None: halve again; True: begin again much closer; False: enough."""
+        table = self.table
+        if table.levels < 2:
+            return None
+        if self.tolerance is not None:
+            table.settle(rounding)
+            if self._reached(rounding).all():
+                return False
+        if table.levels < 3:
+            return None
+        with np.errstate(all="ignore"):
+            wild = ~np.isfinite(quotient) | (
+                (table.change > 0.5 * np.abs(quotient)) & (table.change > 8 * rounding) & (table.error > 8 * rounding)
+            )
+        wild &= np.isfinite(self.y)
+        if wild.any():
+            self.wild = wild
+            return True
+        if (self._reached(rounding) | (table.stale >= 2)).all():
+            return False
+        return None
+
+    def _reached(self, rounding: np.ndarray) -> np.ndarray:
+        """Which entries are as good as asked, or as rounding lets them be."""
+        table = self.table
+        goal = 0.0 if self.tolerance is None else self.tolerance * np.abs(table.best)
+        limit = 2 * table.rounding if self.tolerance is None else 4 * rounding
+        return (table.error <= np.maximum(goal, limit)) | (rounding > table.error) | ~np.isfinite(self.y)
+
+    def _weak(self) -> np.ndarray:
+        """Entries that rounding alone keeps from being good: a larger step would serve them."""
+        table, goal = self.table, max(WEAK, self.tolerance or 0.0)
+        with np.errstate(all="ignore"):
+            limited = (table.error > goal * np.abs(table.best)) & (table.error < 8 * table.rounding)
+        return limited & (table.best != 0)
+
+    def _look_outside(self, above: np.ndarray) -> None:
+        """Rows that should not have noticed these inputs, and did: the pattern misses entries."""
+        if self.outside.any():
+            self.stray |= self.outside & (np.abs(above - self.point.y) > 4 * self.point.floor)
+
+    # -- where f has values on one side only ----------------------------------------------------------------
+    def _one_sided(self, side: float, rows: np.ndarray) -> Steps:
+        point, group = self.point, self.group
+        table = Tableau(group.rows.size, order=1)
+        for level in range(LEVELS):
+            near = point.moved(group.columns, side * self.step * 2.0**-4 * 2.0**-level)
+            width = (near - point.x)[group.places]
+            if not width.all():
+                break
+            (value,) = yield [near]
+            value = value[group.rows]
+            with np.errstate(all="ignore"):
+                table.add((value - self.y) / width, self._waver(value) / np.abs(width))
+            if table.levels > 3 and (table.stale >= 2)[rows].all():
+                break
+        # One-sided series hold every power of h, so that a single term that is missing misleads more easily.
+        table.error = 4 * table.error
+        better = rows & (table.error < self.table.error)
+        self.table.best = np.where(better, table.best, self.table.best)
+        self.table.error = np.where(better, table.error, self.table.error)
+        self.table.rounding = np.where(better, table.rounding, self.table.rounding)
+
+    # -- the verdict on f ----------------------------------------------------------------------------------
+    def _found(self, gaps: list[np.ndarray], gap_rounding: np.ndarray, one_sided: np.ndarray) -> Found:
+        table = self.table
+        values, errors = table.best.copy(), table.error.copy()
+        rough = np.full(values.size, Rough.SMOOTH)
+        rough[one_sided] = Rough.ONE_SIDED
+        with np.errstate(all="ignore"):
+            lost = (errors > 1e-3 * np.abs(values)) & (errors > 8 * table.rounding) & (self._share(errors) > 1e-6)
+        rough[lost & np.isfinite(self.y)] = Rough.UNSETTLED
+        if len(gaps) >= 2:
+            before, last = gaps[-2], gaps[-1]
+            with np.errstate(all="ignore"):
+                gaping = (last > 0.75 * before) & (last > 4 * gap_rounding) & (last > 1e-4 * np.abs(values))
+                ratio = last / before
+            rough[gaping & (ratio < 1.8)] = Rough.KINK
+            rough[gaping & (ratio >= 1.8)] = Rough.JUMP
+            errors = np.where(gaping, np.maximum(errors, last / 2), errors)
+        bad = ~np.isfinite(self.y)
+        values[bad], errors[bad] = np.nan, np.inf
+        return Found(self.group, values, errors, rough, np.flatnonzero(self.stray))
+
+    def _share(self, errors: np.ndarray) -> np.ndarray:
+        """An error of the derivative over one first step, in units of the output."""
+        size = np.abs(self.y)
+        return errors * self.step[self.group.owner] / np.where(size > 0, size, 1.0)
+
+
+def lockstep(columns: list[Column], evaluate: Batch, done: Callable[[], None] = lambda: None) -> list[Found]:
+    """Run the columns side by side: each round evaluates what all of them want next in one batch."""
+    runs = {k: column.run() for k, column in enumerate(columns)}
+    found: dict[int, Found] = {}
+    wanted = {k: next(run) for k, run in runs.items()}
+    while wanted:
+        values = iter(evaluate([x for points in wanted.values() for x in points]))
+        following = {}
+        for k, points in wanted.items():
+            try:
+                following[k] = runs[k].send([next(values) for _ in points])
+            except StopIteration as stop:
+                found[k] = stop.value
+                done()
+        wanted = following
+    return [found[k] for k in range(len(columns))]

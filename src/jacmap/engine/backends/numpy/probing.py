@@ -1,0 +1,127 @@
+"""A sparsity pattern by looking: which outputs move when these inputs are moved?
+
+An output that stays, to the last bit, when a set of inputs moves reads none of them. Sets of random inputs rule out many
+pairs at once (group testing, decoded by elimination: Chan et al., "Non-adaptive probabilistic group testing", 2011); a
+pair that was never ruled out stays, so errors fall on the safe side. What is found holds where f was looked at: it is
+'probed', not proven. It is confirmed at other points and scales, where a colour of the pattern must move nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from .evaluate import Evaluator
+from .point import Group, Point
+from .steps import scales
+
+Groups = Callable[[csr_array], Sequence[Group]]
+
+SAMPLE = 6  # single inputs moved first, to see how many outputs each moves
+DENSE = 1 / 3  # share of outputs that makes further probing a waste
+ONE_BY_ONE = 200  # up to this many inputs each is moved alone
+LARGEST = 10**8  # pairs that are held at once; beyond, each input is moved alone, too
+PLACES = ((0.0, 1e-3), (1e-2, 0.1), (0.3, 0.02))  # (how far from x, how far moved) in sizes of the inputs
+
+
+@dataclass(frozen=True, eq=False)
+class Probed:
+    """`pattern`: (m, n), None when it looks dense; `grown`: entries that only other points showed."""
+
+    pattern: csr_array | None
+    grown: int = 0
+
+
+class Probe:
+    """Looking for the pattern at a point; `groups` colours a pattern into groups of columns."""
+
+    def __init__(self, evaluate: Evaluator, point: Point, groups: Groups, seed: int):
+        self.evaluate, self.point, self.groups = evaluate, point, groups
+        self.rng = np.random.default_rng(seed)
+        self.shape = point.y.size, point.x.size
+        self.size = scales(point.x)
+
+    def run(self, certain: bool) -> Probed:
+        """The pattern; `certain`: go on although it looks dense."""
+        self.evaluate.phase = "probing"
+        again = self.evaluate.batch([self.point.x])[0]
+        self.restless = again != self.point.y  # outputs that move by themselves
+        m, n = self.shape
+        sample = self.rng.choice(n, min(SAMPLE, n), replace=False)
+        moved = [self._moved(self.point.x, np.array([j]), 0.1) for j in sample]
+        share = float(np.mean([self._differs(y, self.point.y).mean() for y in self.evaluate.batch(moved)]))
+        if share > DENSE and not certain:
+            return Probed(None)
+        pattern = self._pattern_at(self.point.x, self.point.y, share)
+        before = pattern.nnz
+        for far, step in PLACES:
+            pattern = self._confirmed(pattern, far, step, share)
+        return Probed(pattern, pattern.nnz - before)
+
+    # -- the pattern at one place --------------------------------------------------------------------------
+    def _pattern_at(self, x: np.ndarray, y: np.ndarray, share: float) -> csr_array:
+        m, n = self.shape
+        alone = n <= ONE_BY_ONE or m * n > LARGEST
+        return self._one_by_one(x, y) if alone else self._eliminated(x, y, share)
+
+    def _one_by_one(self, x: np.ndarray, y: np.ndarray) -> csr_array:
+        rows, columns = [], []
+        for block in np.array_split(np.arange(x.size), max(1, x.size // 64)):
+            values = self.evaluate.batch([self._moved(x, np.array([j]), 0.1) for j in block])
+            for j, value in zip(block, values, strict=True):
+                hit = np.flatnonzero(self._differs(value, y))
+                rows.append(hit)
+                columns.append(np.full(hit.size, j))
+        return _csr(np.concatenate(rows), np.concatenate(columns), self.shape)
+
+    def _eliminated(self, x: np.ndarray, y: np.ndarray, share: float) -> csr_array:
+        m, n = self.shape
+        degree = max(1.0, share * n)
+        tests = int(np.ceil(4 * (degree + 1)))
+        possible = np.ones(self.shape, bool)
+        left, used = m * n, 0
+        while used + tests < n:  # from there on moving each alone would have been as cheap
+            chosen = [np.flatnonzero(self.rng.random(n) < 1 / (degree + 1)) for _ in range(tests)]
+            values = self.evaluate.batch([self._moved(x, columns, 0.1) for columns in chosen])
+            used += tests
+            for columns, value in zip(chosen, values, strict=True):
+                still = np.flatnonzero(~self._differs(value, y))
+                possible[np.ix_(still, columns)] = False
+            before, left = left, int(possible.sum())
+            if before == left:
+                return csr_array(possible)
+        return self._one_by_one(x, y)
+
+    # -- elsewhere -----------------------------------------------------------------------------------------
+    def _confirmed(self, pattern: csr_array, far: float, step: float, share: float) -> csr_array:
+        """The pattern, with what a look at another place adds."""
+        n = self.shape[1]
+        x = self.point.x + far * self.size * self.rng.uniform(-1, 1, n)
+        y = self.evaluate.batch([x])[0]
+        order = self.rng.permutation(n)  # other columns share a colour each time
+        groups = [order[group.columns] for group in self.groups(csr_array(pattern[:, order]))]
+        values = self.evaluate.batch([self._moved(x, columns, step) for columns in groups])
+        for columns, value in zip(groups, values, strict=True):
+            allowed = np.zeros(self.shape[0], bool)
+            allowed[pattern[:, columns].tocoo().row] = True
+            if (self._differs(value, y) & ~allowed & np.isfinite(y)).any():
+                return csr_array((pattern + self._pattern_at(x, y, share)) != 0)
+        return pattern
+
+    def _moved(self, x: np.ndarray, columns: np.ndarray, step: float) -> np.ndarray:
+        point = x.copy()
+        by = self.rng.uniform(0.5, 1.0, columns.size) * self.rng.choice([-1.0, 1.0], columns.size)
+        point[columns] += step * self.size[columns] * by
+        return point
+
+    def _differs(self, value: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Which outputs moved, to the last bit; by more than their noise where they move by themselves."""
+        moved = (value != y) & ~(np.isnan(value) & np.isnan(y))
+        return moved & ~(self.restless & (np.abs(value - y) <= 4 * self.point.floor))
+
+
+def _csr(rows: np.ndarray, columns: Iterable[int], shape: tuple[int, int]) -> csr_array:
+    return csr_array((np.ones(len(rows), bool), (rows, columns)), shape=shape)
