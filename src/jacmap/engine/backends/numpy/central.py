@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Protocol
 
 import numpy as np
 
@@ -43,6 +44,13 @@ class Found:
     errors: np.ndarray
     rough: np.ndarray
     stray: np.ndarray
+
+
+class Walk(Protocol):
+    """Something that takes steps from the point until it knows the entries of its group."""
+
+    def run(self) -> Generator[list[np.ndarray], list[np.ndarray], Found]:
+        """Yields points, is sent the values of f there, ends with the entries."""
 
 
 class Column:
@@ -211,7 +219,7 @@ class Column:
         return errors * self.step[self.group.owner] / np.where(size > 0, size, 1.0)
 
 
-def lockstep(columns: list[Column], evaluate: Batch, done: Callable[[], None] = lambda: None) -> list[Found]:
+def lockstep(columns: Sequence[Walk], evaluate: Batch, done: Callable[[], None] = lambda: None) -> list[Found]:
     """Run the columns side by side: each round evaluates what all of them want next in one batch."""
     runs = {k: column.run() for k, column in enumerate(columns)}
     found: dict[int, Found] = {}

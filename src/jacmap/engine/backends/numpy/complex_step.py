@@ -1,8 +1,8 @@
 """The complex step: Im f(x + ih)/h has no difference in it that could lose digits, where f is analytic.
 
-Squire, Trapp, "Using complex variables to estimate derivatives of real functions", SIAM Review 40 (1998). Many functions
-take complex numbers and are wrong for them (abs, .real, conjugates, comparisons): it is used only after f has shown along
-a random direction that it agrees with differences and obeys the Cauchy-Riemann equations at a finite step.
+Squire, Trapp, "Using complex variables to estimate derivatives of real functions", SIAM Review 40 (1998). Many
+functions take complex numbers and are wrong for them (abs, .real, conjugates, comparisons): it is used only after f has
+shown along a random direction that it agrees with differences and obeys the Cauchy-Riemann equations at a finite step.
 """
 
 from __future__ import annotations
