@@ -109,7 +109,7 @@ class Routed:
     """A JAX transform off its fast path: each call goes to the face that can answer it."""
 
     def __init__(self, transform: Any):
-        self._jax = transform
+        self.asked = transform
         self._others: dict[Face, Any] = {}
         self._unread: Face | None = None  # who answered where JAX could not, for calls of the same kind
 
@@ -128,12 +128,12 @@ class Routed:
             face = self._unread
         if face is None:
             try:
-                return getattr(self._jax, what)(*args, **kwargs)
+                return getattr(self.asked, what)(*args, **kwargs)
             except Exception as error:
-                face = None if self._jax.holomorphic else instead(error, self._jax.f, args, kwargs)
+                face = None if self.asked.holomorphic else instead(error, self.asked.f, args, kwargs)
                 if face is None:
                     raise
                 self._unread = face
         if face not in self._others:
-            self._others[face] = face.module.transform(self._jax)
+            self._others[face] = face.module.transform(self.asked)
         return getattr(self._others[face], what)(*args, **kwargs)

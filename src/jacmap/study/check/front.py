@@ -63,8 +63,11 @@ def _matrix(given: Any, J: Any, argnums: int | Sequence[int]) -> np.ndarray:
     if sparse.issparse(given) or hasattr(given, "todense"):
         return np.asarray(given.todense())
     m, n = J.shape
-    leaves = jax.tree_util.tree_leaves(given)
+    alone = len(jax.tree_util.tree_leaves(J.value)) == 1 and isinstance(argnums, int)
     try:
+        if alone and isinstance(given, (list, tuple)):  # rows written one by one, as [[2*x, 0], [0, 1]]
+            given = np.asarray(given, float)
+        leaves = jax.tree_util.tree_leaves(given)
         arrays = [np.asarray(leaf, np.result_type(leaf, np.float16)) for leaf in leaves]
         if len(arrays) == 1:
             (array,) = arrays
@@ -84,8 +87,8 @@ def _blocks(arrays: list[np.ndarray], J: Any, argnums: int | Sequence[int]) -> n
     outputs = jax.tree_util.tree_leaves(J.value)
     moving = [J.args[k] for k in positions(argnums)[0]]
     inputs = jax.tree_util.tree_leaves(moving)
-    if len(arrays) != len(outputs) * len(inputs):  # rows written one by one, as [[2*x, 0], [0, 1]]
-        return np.array(arrays).reshape(J.shape)
+    if len(arrays) != len(outputs) * len(inputs):
+        raise ValueError(f"{len(arrays)} blocks for {len(outputs)} outputs and {len(inputs)} inputs")
     rows = [
         [
             arrays[i * len(inputs) + j].reshape(np.size(outputs[i]), np.size(inputs[j]))

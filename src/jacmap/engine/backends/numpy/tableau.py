@@ -33,6 +33,15 @@ class Tableau:
         self.row, self.levels = [], 0
         self.stale[:] = 0
 
+    def adopt(self, other: Tableau) -> np.ndarray:
+        """Take over what another tableau knows better and does not contradict; which entries (a mask)."""
+        with np.errstate(all="ignore"):
+            better = (other.error < self.error) & (np.abs(other.best - self.best) <= 2 * self.error + other.error)
+        self.best = np.where(better, other.best, self.best)
+        self.error = np.where(better, other.error, self.error)
+        self.rounding = np.where(better, other.rounding, self.rounding)
+        return better
+
     def forget(self, rows: np.ndarray) -> None:
         """Drop the best of these entries (a mask)."""
         self.error = np.where(rows, np.inf, self.error)
