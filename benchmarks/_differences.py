@@ -1,7 +1,7 @@
 """Black boxes: 20 analytic maps against their exact Jacobians and against `jacobi`, and a large banded one.
 
-Each map is written once for NumPy and jax.numpy; the truth is `jax.jacfwd` of the latter in double precision. Errors are
-those of an entry over the largest entry of its row. A map's figure is its worst entry, but no less than one rounding.
+Each map is written once for NumPy and jax.numpy; the truth is `jax.jacfwd` of the latter in double precision. Errors
+are those of an entry over the largest entry of its row. A map's figure is its worst entry, at least one rounding.
 """
 
 from __future__ import annotations
@@ -189,6 +189,9 @@ def rows(quick: bool = False, tick: Callable[[str], None] = lambda what: None) -
     found = list(outcomes.values())
     entries = sum(o.entries for o in found)
 
+    def share(counts: list[int]) -> float:
+        return 100 * sum(counts) / entries
+
     def mean(values: list[float]) -> float:
         return float(np.exp(np.mean(np.log(values))))
 
@@ -204,9 +207,9 @@ def rows(quick: bool = False, tick: Callable[[str], None] = lambda what: None) -
     apart = [matrix.diagonal() - on, matrix.diagonal(-1) - below[1:], matrix.diagonal(1) - above[:-1]]
     calls = J.calls
     return [
-        Row("20 maps: true error within the estimate", 100 * sum(o.inside for o in found) / entries, "% of entries", 98),
-        Row("the same, central differences alone", 100 * sum(o.inside_central for o in found) / entries, "%", 98),
-        Row("20 maps: our error over jacobi's (geometric mean)", mean([o.ours / o.theirs for o in found]), "×", 1, True),
+        Row("20 maps: true error within the estimate", share([o.inside for o in found]), "%", 98),
+        Row("the same, central differences alone", share([o.inside_central for o in found]), "%", 98),
+        Row("20 maps: error over jacobi's (geometric mean)", mean([o.ours / o.theirs for o in found]), "×", 1, True),
         Row("the same, central differences alone", mean([o.central / o.theirs for o in found]), "×", 1, True),
         Row(f"maps where ours is more than 2× jacobi's{named(worse)}", len(worse), "maps"),
         Row(f"the same, central differences alone{named(worse_central)}", len(worse_central), "maps"),

@@ -17,7 +17,7 @@ from ..engine.backends.numpy.evaluate import Evaluator
 from ..engine.backends.numpy.noise import noise
 from ..engine.backends.numpy.point import Group, Point, single
 from ..engine.backends.numpy.probing import Probe
-from ..engine.backends.numpy.steps import first_steps
+from ..engine.backends.numpy.steps import first_steps, scales
 from ..engine.graph import Pattern
 from ..engine.plan.colouring import colour_columns, entries
 from . import words
@@ -29,7 +29,7 @@ from .progress import Tracker, tracking
 LOOKED_FOR = 32  # inputs above which a pattern is looked for unasked
 REFINED = 64  # inputs up to which entries are refined until rounding stops it
 COARSE = 1e-8  # the tolerance above
-SIGMAS = 3.0  # how many standard deviations of noise are reckoned with
+SIGMAS = 6.0  # standard deviations of noise that are reckoned with: seven points know it to a factor of two
 
 
 @dataclass(eq=False)
@@ -184,6 +184,8 @@ class Measurement:
         columns = np.concatenate([f.group.places for f in found]) if found else np.zeros(0, int)
         values = np.concatenate([f.values for f in found]) if found else np.zeros(0)
         errors = np.concatenate([f.errors for f in found]) if found else np.zeros(0)
+        if complex_step:
+            errors = self._with_rounding(rows, columns, values, errors)
         order = np.lexsort((columns, rows))
         return Answer(
             layout=layout,
@@ -201,6 +203,17 @@ class Measurement:
             why_not=reason,
             notes=notes,
         )
+
+
+    def _with_rounding(
+        self, rows: np.ndarray, columns: np.ndarray, values: np.ndarray, errors: np.ndarray
+    ) -> np.ndarray:
+        """At least one rounding of the most that any input does to the output: what sums inside f may have lost."""
+        size = scales(self.flat.x)[columns]
+        most = np.zeros(self.flat.layout.shape[0])
+        np.maximum.at(most, rows, np.abs(values) * size)
+        eps = float(np.finfo(self.flat.layout.dtype).eps)
+        return np.where(values != 0, np.maximum(errors, eps * most[rows] / size), errors)
 
 
 def coloured(pattern: csr_array) -> list[Group]:

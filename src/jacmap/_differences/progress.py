@@ -17,6 +17,7 @@ class Tracker:
     """What is done so far; `shown` decides whether anybody sees it."""
 
     def __init__(self, wanted: bool | None):
+        self.wanted = wanted
         self.patience = 0.0 if wanted else PATIENCE
         self.silent = wanted is False or (wanted is None and not sys.stderr.isatty())
         self.started = time.perf_counter()
@@ -37,7 +38,7 @@ class Tracker:
             return
         if self._bar is None:
             columns = (TextColumn("{task.description}"), BarColumn(20), TimeElapsedColumn(), TimeRemainingColumn())
-            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._bar = Progress(*columns, console=Console(stderr=True, force_terminal=self.wanted), transient=True)
             self._bar.start()
             self._bar.add_task("")
         text = f"{self.phase}: {count} calls"

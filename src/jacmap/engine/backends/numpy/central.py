@@ -21,8 +21,10 @@ Batch = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
 
 LEVELS = 12  # halvings in one go
 RESTARTS, SHRINK = 8, 2.0**-4  # steps so large that f is not yet smooth on their scale, or has no value there
+CLOSE = 2.0**-14  # of the first step: where a kink is looked at again
 JUMPS, GROW = 6, 2.0**6  # steps so small that rounding hides the difference
-WEAK = 1e-9  # relative error above which larger steps are tried
+LOST = 1e-5  # relative error from which it is told, where rounding does not explain it
+WEAK = 1e-11  # relative error above which larger steps are tried
 
 
 class Rough(IntEnum):
@@ -78,13 +80,18 @@ class Column:
             factor = yield from self._chain(factor)
             if not factor:
                 break
-        gaps, gap_rounding = self.gaps, self.gap_rounding
+        gaping, _ = self._gaping()
+        if gaping.any():  # at the point, or merely within these steps? Much smaller ones will tell
+            self.table.forget(gaping)
+            yield from self._chain(CLOSE)
+        gaping, jumping = self._gaping()
+        gap = self.gaps[-1] if self.gaps else np.zeros(gaping.size)
         yield from self._larger()
         one_sided = ~np.isfinite(self.table.error) & np.isfinite(self.y)
         if one_sided.any():
             for side in (1.0, -1.0):
                 yield from self._one_sided(side, one_sided)
-        return self._found(gaps, gap_rounding, one_sided)
+        return self._found(gaping, jumping, gap, one_sided)
 
     def _larger(self) -> Steps:
         """Take larger steps where rounding hides the difference; what they show must agree with what is known."""
@@ -164,19 +171,24 @@ class Column:
     def _reached(self, rounding: np.ndarray) -> np.ndarray:
         """Which entries are as good as asked, or as rounding lets them be."""
         table = self.table
-        goal, limit = np.zeros(table.best.size), 2 * table.rounding
-        if self.tolerance is not None:
-            size = np.abs(table.best)
-            # An entry that happens to be almost zero is not worth more calls than the others are.
-            typical = float(np.median(size[np.isfinite(size)])) if np.isfinite(size).any() else 0.0
-            goal, limit = self.tolerance * np.maximum(size, typical / 10), 4 * rounding
+        limit = 2 * table.rounding if self.tolerance is None else 4 * rounding
+        goal = (self.tolerance or 0.0) * self._size(table)
         return (table.error <= np.maximum(goal, limit)) | (rounding > table.error) | ~np.isfinite(self.y)
+
+    def _size(self, table: Tableau) -> np.ndarray:
+        """What errors are held against: the entries, and where many share a tolerance a tenth of the usual at least.
+
+        An entry that happens to be almost zero is then not worth more calls than the others are.
+        """
+        size = np.where(np.isfinite(table.best), np.abs(table.best), 0.0)
+        known = size[size > 0]
+        return size if self.tolerance is None or not known.size else np.maximum(size, float(np.median(known)) / 10)
 
     def _weak(self, table: Tableau) -> np.ndarray:
         """Entries that rounding alone keeps from being good: a larger step would serve them."""
         goal = max(WEAK, self.tolerance or 0.0)
         with np.errstate(all="ignore"):
-            limited = (table.error > goal * np.abs(table.best)) & (table.error < 8 * table.rounding)
+            limited = (table.error > goal * self._size(table)) & (table.error < 8 * table.rounding)
         return limited & (table.best != 0)
 
     def _look_outside(self, above: np.ndarray) -> None:
@@ -207,22 +219,28 @@ class Column:
         self.table.rounding = np.where(better, table.rounding, self.table.rounding)
 
     # -- the verdict on f ----------------------------------------------------------------------------------
-    def _found(self, gaps: list[np.ndarray], gap_rounding: np.ndarray, one_sided: np.ndarray) -> Found:
+    def _gaping(self) -> tuple[np.ndarray, np.ndarray]:
+        """(rows whose one-sided slopes stay apart as the steps shrink, those of them where they grow apart)."""
+        if len(self.gaps) < 2:
+            nowhere = np.zeros(self.y.size, bool)
+            return nowhere, nowhere
+        before, last = self.gaps[-2:]
+        with np.errstate(all="ignore"):
+            known = np.where(np.isfinite(self.table.error), np.abs(self.table.best), 0.0)
+            gaping = (last > 0.75 * before) & (last > 4 * self.gap_rounding) & (last > 1e-4 * known)
+            return gaping, gaping & (last / before >= 1.8)
+
+    def _found(self, gaping: np.ndarray, jumping: np.ndarray, gap: np.ndarray, one_sided: np.ndarray) -> Found:
         table = self.table
         values, errors = table.best.copy(), table.error.copy()
         rough = np.full(values.size, Rough.SMOOTH)
         rough[one_sided] = Rough.ONE_SIDED
         with np.errstate(all="ignore"):
-            lost = (errors > 1e-3 * np.abs(values)) & (errors > 8 * table.rounding) & (self._share(errors) > 1e-6)
+            lost = (errors > LOST * np.abs(values)) & (errors > 8 * table.rounding) & (self._share(errors) > LOST / 100)
         rough[lost & np.isfinite(self.y)] = Rough.UNSETTLED
-        if len(gaps) >= 2:
-            before, last = gaps[-2], gaps[-1]
-            with np.errstate(all="ignore"):
-                gaping = (last > 0.75 * before) & (last > 4 * gap_rounding) & (last > 1e-4 * np.abs(values))
-                ratio = last / before
-            rough[gaping & (ratio < 1.8)] = Rough.KINK
-            rough[gaping & (ratio >= 1.8)] = Rough.JUMP
-            errors = np.where(gaping, np.maximum(errors, last / 2), errors)
+        rough[gaping] = Rough.KINK
+        rough[jumping] = Rough.JUMP
+        errors = np.where(gaping, np.maximum(errors, gap / 2), errors)
         bad = ~np.isfinite(self.y)
         values[bad], errors[bad] = np.nan, np.inf
         return Found(self.group, values, errors, rough, np.flatnonzero(self.stray))

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ...._errors import ArgumentError
+from ...._errors import ArgumentError, JacmapError
 
 Flat = Callable[[np.ndarray], np.ndarray]  # x (n,) -> y (m,); complex x for the complex step
 
@@ -109,6 +109,8 @@ def quietly(f: Flat, point: np.ndarray) -> np.ndarray | None:
         warnings.simplefilter("ignore", RuntimeWarning)
         try:
             return f(point)
+        except JacmapError:  # what is wrong with f itself, not with the place
+            raise
         except OUTSIDE:
             return None
 

@@ -23,7 +23,9 @@ Groups = Callable[[csr_array], Sequence[Group]]
 SAMPLE = 6  # single inputs moved first, to see how many outputs each moves
 DENSE = 1 / 3  # share of outputs that makes further probing a waste
 ONE_BY_ONE = 200  # up to this many inputs each is moved alone
-LARGEST = 10**8  # pairs that are held at once; beyond, each input is moved alone, too
+LARGEST = 10**10  # pairs; beyond, ruling them out takes longer than the calls it saves
+SAMPLED_ROWS = 64  # outputs that are watched to see when nothing more is ruled out
+BLOCK = 2**24  # pairs that are decoded at once
 PLACES = ((0.0, 1e-3), (1e-2, 0.1), (0.3, 0.02))  # (how far from x, how far moved) in sizes of the inputs
 
 
@@ -81,19 +83,32 @@ class Probe:
         m, n = self.shape
         degree = max(1.0, share * n)
         tests = int(np.ceil(4 * (degree + 1)))
-        possible = np.ones(self.shape, bool)
-        left, used = m * n, 0
-        while used + tests < n:  # from there on moving each alone would have been as cheap
-            chosen = [np.flatnonzero(self.rng.random(n) < 1 / (degree + 1)) for _ in range(tests)]
-            values = self.evaluate.batch([self._moved(x, columns, 0.1) for columns in chosen])
-            used += tests
-            for columns, value in zip(chosen, values, strict=True):
-                still = np.flatnonzero(~self._differs(value, y))
-                possible[np.ix_(still, columns)] = False
-            before, left = left, int(possible.sum())
-            if before == left:
-                return csr_array(possible)
+        sample = self.rng.choice(m, min(m, SAMPLED_ROWS), replace=False)
+        # Once nothing changes in the sample, so many rounds more bring the other rows as far.
+        rounds_left = 1 + int(np.ceil(np.log(m / sample.size)))
+        chosen, still = np.zeros((0, n), np.float32), np.zeros((0, m), np.float32)
+        left = -1
+        while len(chosen) + tests < n:  # from there on moving each alone would have been as cheap
+            sets = self.rng.random((tests, n)) < 1 / (degree + 1)
+            values = self.evaluate.batch([self._moved(x, np.flatnonzero(members), 0.1) for members in sets])
+            chosen = np.concatenate([chosen, sets.astype(np.float32)])
+            still = np.concatenate([still, [~self._differs(value, y) for value in values]]).astype(np.float32)
+            before, left = left, int((still[:, sample].T @ chosen == 0).sum())
+            rounds_left -= before == left
+            if not rounds_left:
+                return self._decoded(chosen, still)
         return self._one_by_one(x, y)
+
+    def _decoded(self, chosen: np.ndarray, still: np.ndarray) -> csr_array:
+        """The pairs that no test rules out: none that moved the input and left the output."""
+        rows, columns = [], []
+        block = max(1, BLOCK // self.shape[1])
+        for start in range(0, self.shape[0], block):
+            # A product of matrices counts the tests that rule each pair out.
+            row, column = np.nonzero(still[:, start : start + block].T @ chosen == 0)
+            rows.append(row + start)
+            columns.append(column)
+        return _csr(np.concatenate(rows), np.concatenate(columns), self.shape)
 
     # -- elsewhere -----------------------------------------------------------------------------------------
     def _confirmed(self, pattern: csr_array, far: float, step: float, share: float) -> csr_array:

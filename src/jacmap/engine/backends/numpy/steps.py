@@ -9,6 +9,7 @@ import numpy as np
 WIDE = 2.0**-2
 # And where two levels must do: near eps^(1/5), where the error of fourth order meets that of rounding.
 NARROW = 2.0**-9
+SHARE = 2.0**-4  # of the median input, below which no narrow step is taken
 
 
 def scales(x: np.ndarray) -> np.ndarray:
@@ -25,5 +26,8 @@ def power_of_two(size: np.ndarray) -> np.ndarray:
 
 def first_steps(x: np.ndarray, eps: np.ndarray, narrow: bool) -> np.ndarray:
     """The first step of each input (n,); `eps` is the relative spacing of its floating-point type."""
-    relative = np.maximum(eps ** (1 / 5), NARROW) if narrow else WIDE
-    return power_of_two(scales(x) * relative)
+    size = scales(x)
+    if not narrow:
+        return power_of_two(size * WIDE)
+    # Among many inputs one that is close to zero is so by chance: its step need not be.
+    return power_of_two(np.maximum(size, SHARE * np.median(size)) * np.maximum(eps ** (1 / 5), NARROW))

@@ -2,7 +2,7 @@
 
 Ridders, "Accurate computation of F'(x) and F'(x)F''(x)", Advances in Engineering Software 4 (1982). A central
 difference errs by a series in h²; each column of the tableau removes one term of it by combining steps h and h/2.
-A cell is as good as it agrees with its two neighbours of lower order; rounding bounds from below how good it can be.
+A cell is as good as it agrees with its neighbours; rounding bounds from below how good it can be.
 """
 
 from __future__ import annotations
@@ -57,7 +57,10 @@ class Tableau:
             self.row.append(cell)
             # Weights of the combined quotients add up to less than 2 in absolute value (4 for one-sided ones).
             round_off = 4.0 / self.order * rounding
-            improved |= self._offer(cell, np.maximum(np.abs(cell - here), np.abs(cell - lower)) + round_off, round_off)
+            apart = np.maximum(np.abs(cell - here), np.abs(cell - lower))
+            if column < len(before):  # the same column one level up: agreement by chance is less likely with three
+                apart = np.maximum(apart, np.abs(cell - before[column]))
+            improved |= self._offer(cell, apart + round_off, round_off)
         self.levels += 1
         self.stale = np.where(improved, 0, self.stale + 1)
 
@@ -78,8 +81,11 @@ class Tableau:
             return self.error
         first, cell = self.row
         removed = np.abs(cell - first)
-        with np.errstate(all="ignore"):
-            own = removed / np.abs(first)
+        size = np.abs(first)
+        sizes = size[np.isfinite(size) & (size > 0)]
+        # An entry that happens to be almost zero does not say how fast f changes: at least a tenth of the usual.
+        least = float(np.median(sizes)) / 10 if sizes.size else 1.0
+        own = removed / np.maximum(size, least)
         own = np.where(np.isfinite(own), own, 1.0)
         moving = own[removed > 0]
         typical = float(np.median(moving)) if moving.size else 0.0
