@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import jax
@@ -39,6 +39,7 @@ class Measurement:
     flat: Flat
     options: Differences
     known: csr_array | None = None
+    _apart: float | None = None  # the relative difference along a random direction
 
     def run(self, columns: Sequence[int] | None = None) -> Answer:
         """All of J, or these columns alone (the others are then empty)."""
@@ -57,25 +58,23 @@ class Measurement:
         self.tolerance = COARSE if tolerance is None and n > REFINED else tolerance
         self.steps = first_steps(point.x, point.eps, self.tolerance is not None)
         complex_step, reason = self._method(point)
-        pattern, how, notes = self._pattern(point)
-        groups = [single(j, m) for j in range(n)] if pattern is None else coloured(pattern)
-        if columns is not None:
-            groups = [single(j, m) for j in columns]
-        found = self._entries(point, groups, complex_step)
-        stray = sum(f.stray.size for f in found)
-        if stray and how == "given":
-            rows = sorted({int(i) for f in found for i in f.stray})
-            raise _missed(rows)
-        if stray:
-            notes.append("the probed pattern missed entries here: measured again without a pattern")
-            pattern, how = None, "dense"
-            groups = [single(j, m) for j in range(n)]
+        notes: list[str] = []
+        for pattern, how, note in self._patterns(point):
+            notes += [note] if note else []
+            groups = [single(j, m) for j in range(n)] if pattern is None else coloured(pattern)
+            if columns is not None:
+                groups = [single(j, m) for j in columns]
             found = self._entries(point, groups, complex_step)
+            answer = self._assembled(found, pattern, how, complex_step, reason, notes)
+            missed = self._missed(point, answer, found) if pattern is not None and columns is None else []
+            if not missed:
+                break
+            if how == "given":
+                raise _missing(missed)
+            notes = [f"a {how} pattern missed entries here and was dropped"]
         self.found_pattern = pattern
-        answer = self._assembled(found, pattern, how, complex_step, reason, notes)
-        if pattern is not None and columns is None:
-            answer = self._checked(point, answer, found)
-        answer.notes.extend(words.tell(name_of(self.flat.f), answer, found, point, self.noise))
+        answer = replace(answer, calls=dict(self.evaluate.calls), checked=self._apart)
+        notes += words.tell(name_of(self.flat.f), answer, found, point, self.noise)
         return answer
 
     # -- steps ---------------------------------------------------------------------------------------------
@@ -95,7 +94,7 @@ class Measurement:
         self.tracker.begin("noise")
         self.noise = noise(self.evaluate, self.flat.x, y, eps, self.options.seed)
         floor = np.maximum(SIGMAS * self.noise.size, out_eps * np.where(np.isfinite(y), np.abs(y), 0.0))
-        return Point(self.flat.x, y, eps, kinds, out_eps, floor)
+        return Point(self.flat.x, y, eps, kinds, out_eps, floor, self.noise.still)
 
     def _method(self, point: Point) -> tuple[bool, str]:
         """(by complex step?, why not)."""
@@ -123,23 +122,24 @@ class Measurement:
             self._along = towards, along(self.evaluate, point, towards, self.tolerance)
         return self._along
 
-    def _pattern(self, point: Point) -> tuple[csr_array | None, str, list[str]]:
-        """(pattern or None for dense, how it is known, notes)."""
-        shape = point.y.size, point.x.size
+    def _patterns(self, point: Point) -> Iterator[tuple[csr_array | None, str, str]]:
+        """(pattern or None for dense, how it is known, a note), the next where one turns out to miss entries."""
+        shape, asked = (point.y.size, point.x.size), self.options.pattern == "probe"
         if self.options.given:
-            return self.options.matrix(shape), "given", []
-        if self.known is not None:
-            return self.known, "probed", ["the pattern is the one probed at an earlier point"]
-        asked = self.options.pattern == "probe"
-        if self.options.pattern == "dense" or (shape[1] <= LOOKED_FOR and not asked) or not min(shape):
-            return None, "dense", []
-        self.tracker.begin("pattern")
-        probed = Probe(self.evaluate, point, coloured, self.options.seed).run(asked)
-        if probed.pattern is None:
-            return None, "dense", ["a sample of inputs moved most outputs: taken as dense"]
-        grown = f"; {probed.grown} entries showed only at other points" if probed.grown else ""
-        note = f"the pattern is probed, not proven: what did not move where f was looked at counts as zero{grown}"
-        return probed.pattern, "probed", [note]
+            yield self.options.matrix(shape), "given", ""
+        elif self.options.pattern != "dense" and min(shape) and (shape[1] > LOOKED_FOR or asked):
+            if self.known is not None:
+                yield self.known, "probed", "the pattern is the one probed at an earlier point"
+            self.tracker.begin("pattern")
+            probed = Probe(self.evaluate, point, self.options.seed).run(asked)
+            if probed.pattern is not None:
+                grown = f"; {probed.grown} entries showed only at other points" if probed.grown else ""
+                yield probed.pattern, "probed", f"what did not move where f was looked at counts as zero{grown}"
+                yield None, "dense", ""
+            else:
+                yield None, "dense", "a sample of inputs moved most outputs: taken as dense"
+        else:
+            yield None, "dense", ""
 
     def _entries(self, point: Point, groups: Sequence[Group], complex_step: bool) -> list[Found]:
         self.evaluate.phase = "differences"
@@ -155,11 +155,17 @@ class Measurement:
             found += lockstep(runs, self.evaluate.batch, self.tracker.advance)
         return found
 
-    def _checked(self, point: Point, answer: Answer, found: list[Found]) -> Answer:
-        """The answer along a random direction against f's own derivative there: a missing entry shows."""
+    def _missed(self, point: Point, answer: Answer, found: list[Found]) -> list[int]:
+        """The outputs that read inputs outside of the pattern.
+
+        Seen where they moved with a group that has nothing for them, and where the answer along a random direction is
+        not f's own derivative there.
+        """
         self.evaluate.phase = "check"
+        stray = {int(i) for f in found for i in f.stray}
+        if stray:
+            return sorted(stray)
         towards, slope = self._direction(point)
-        answer = replace(answer, calls=dict(self.evaluate.calls))
         ours = answer.csr.astype(float) @ towards
         share = np.abs(towards)[answer.columns]
         size = np.bincount(answer.rows, np.abs(answer.values) * share, answer.shape[0])
@@ -171,10 +177,8 @@ class Measurement:
         with np.errstate(all="ignore"):
             apart = np.abs(ours - slope.values)
             wrong = sure & (apart > 8 * (room + slope.errors) + 1e-6 * size)
-            relative = np.where(sure & (size > 0), apart / size, 0.0)
-        if wrong.any():
-            raise _missed(np.flatnonzero(wrong).tolist())
-        return replace(answer, checked=float(relative.max(initial=0.0)))
+            self._apart = float(np.where(sure & (size > 0), apart / size, 0.0).max(initial=0.0))
+        return [int(i) for i in np.flatnonzero(wrong)]
 
     def _assembled(
         self, found: list[Found], pattern: csr_array | None, how: str, complex_step: bool, reason: str, notes: list[str]
@@ -229,7 +233,7 @@ def coloured(pattern: csr_array) -> list[Group]:
     return groups
 
 
-def _missed(rows: list[int]) -> StructureError:
+def _missing(rows: list[int]) -> StructureError:
     shown = ", ".join(map(str, rows[:5])) + (f" and {len(rows) - 5} more" if len(rows) > 5 else "")
     return StructureError(
         f"pattern: outputs {shown} depend on inputs that the pattern does not give them, expected every entry that can "

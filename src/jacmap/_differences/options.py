@@ -57,7 +57,8 @@ class Differences:
         """The pattern given, as a boolean CSR. ArgumentError where it has another shape."""
         given = self.pattern.tocsr() if isinstance(self.pattern, Pattern) else self.pattern
         try:
-            found = csr_array(given if sparse.issparse(given) else np.atleast_2d(np.asarray(given))) != 0
+            found = csr_array(given if sparse.issparse(given) else np.atleast_2d(np.asarray(given)))
+            found = csr_array((found.data != 0, found.indices, found.indptr), shape=found.shape)
         except (TypeError, ValueError) as error:
             kind = type(self.pattern).__name__
             raise ArgumentError(f"pattern: got {kind}, expected an m×n matrix of zeros and ones") from error
@@ -65,7 +66,6 @@ class Differences:
             (m, n), (a, b) = shape, found.shape
             turned = "; it seems transposed" if (b, a) == shape else ""
             raise ArgumentError(f"pattern: got shape {a}×{b}, expected outputs × inputs, {m}×{n}{turned}")
-        found = csr_array(found)
         found.sum_duplicates()
-        found.sort_indices()
+        found.eliminate_zeros()
         return found

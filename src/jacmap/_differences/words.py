@@ -43,6 +43,12 @@ def tell(name: str, answer: Answer, found: list[Found], point: Point, noise: Noi
             where = _list(f"{answer.outputs[i]} by {answer.inputs[j]}" for i, j in places)
             warn(f"{name}: {text} ({where})", NotSmoothWarning)
             notes.append(f"{text} ({where})")
+    stairs = noise.still & (np.bincount(answer.rows, answer.values != 0, answer.shape[0]) > 0)
+    if stairs.any():
+        where = _list(answer.outputs[i] for i in _where(stairs))
+        text = "stands still for small steps and moves for large ones: J is that of a staircase seen from far"
+        warn(f"{name}: {text} ({where})", NotSmoothWarning)
+        notes.append(f"{text} ({where})")
     if one_sided := [(int(i), int(j)) for f in found for i, j in _places(f, Rough.ONE_SIDED)]:
         where = _list(f"{answer.outputs[i]} by {answer.inputs[j]}" for i, j in one_sided)
         notes.append(f"one-sided differences, for f has values on one side only ({where})")

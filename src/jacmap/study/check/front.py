@@ -68,7 +68,7 @@ def _matrix(given: Any, J: Any, argnums: int | Sequence[int]) -> np.ndarray:
         if alone and isinstance(given, (list, tuple)):  # rows written one by one, as [[2*x, 0], [0, 1]]
             given = np.asarray(given, float)
         leaves = jax.tree_util.tree_leaves(given)
-        arrays = [np.asarray(leaf, np.result_type(leaf, np.float16)) for leaf in leaves]
+        arrays = [array if array.dtype.kind in "fc" else array.astype(float) for array in map(np.asarray, leaves)]
         if len(arrays) == 1:
             (array,) = arrays
             outputs = [np.shape(leaf) for leaf in jax.tree_util.tree_leaves(J.value)]

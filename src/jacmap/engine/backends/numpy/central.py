@@ -228,6 +228,7 @@ class Column:
         with np.errstate(all="ignore"):
             known = np.where(np.isfinite(self.table.error), np.abs(self.table.best), 0.0)
             gaping = (last > 0.75 * before) & (last > 4 * self.gap_rounding) & (last > 1e-4 * known)
+            gaping &= ~self.point.still[self.group.rows]  # small steps on a staircase see nothing
             return gaping, gaping & (last / before >= 1.8)
 
     def _found(self, gaping: np.ndarray, jumping: np.ndarray, gap: np.ndarray, one_sided: np.ndarray) -> Found:
@@ -241,6 +242,7 @@ class Column:
         rough[gaping] = Rough.KINK
         rough[jumping] = Rough.JUMP
         errors = np.where(gaping, np.maximum(errors, gap / 2), errors)
+        errors[self.point.still[self.group.rows] & (values != 0)] = np.inf  # a staircase, seen from far
         bad = ~np.isfinite(self.y)
         values[bad], errors[bad] = np.nan, np.inf
         return Found(self.group, values, errors, rough, np.flatnonzero(self.stray))

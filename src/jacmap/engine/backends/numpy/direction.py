@@ -24,6 +24,6 @@ def along(evaluate: Evaluator, point: Point, towards: np.ndarray, tolerance: flo
     def values(points: Sequence[np.ndarray]) -> list[np.ndarray]:
         return evaluate.batch([point.x + t[0] * towards for t in points])
 
-    line = Point(np.zeros(1), point.y, np.zeros(1), (), point.out_eps, point.floor)
+    line = Point(np.zeros(1), point.y, np.zeros(1), (), point.out_eps, point.floor, point.still)
     first = np.array([2.0**-9 if tolerance is not None else 2.0**-3])
     return lockstep([Column(line, single(0, point.y.size), first, tolerance)], values)[0]

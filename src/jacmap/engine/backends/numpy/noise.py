@@ -20,14 +20,19 @@ ORDERS = (3, 4, 5)
 SPACINGS = (2.0**-40, 2.0**-20)
 # A first difference that is this many times the next largest is a jump, not noise.
 LONE = 50.0
+UNIT = 0.05  # of a first difference: what the units of a coarse function are at least reckoned to do
 
 
 @dataclass(frozen=True, eq=False)
 class Noise:
-    """`size` (m,): the standard deviation of each output's noise; `jumps` (m,): does it jump right at the point?"""
+    """`size` (m,): the standard deviation of each output's noise; `jumps` (m,): does it jump right at the point?
+
+    `still` (m,): outputs that did not move at all; those that move in larger steps are staircases.
+    """
 
     size: np.ndarray
     jumps: np.ndarray
+    still: np.ndarray
 
 
 def noise(evaluate: Evaluator, x: np.ndarray, y: np.ndarray, eps: np.ndarray, seed: int) -> Noise:
@@ -39,14 +44,15 @@ def noise(evaluate: Evaluator, x: np.ndarray, y: np.ndarray, eps: np.ndarray, se
     rng = np.random.default_rng(seed)
     towards = scales(x) * rng.uniform(0.5, 1.0, x.size) * rng.choice([-1.0, 1.0], x.size)
     found = _along(evaluate, x, y, np.maximum(SPACINGS[0], 16 * eps) * towards)
-    still = (found.size == 0) & ~found.jumps & np.isfinite(y)
-    if still.any() and SPACINGS[1] > 16 * eps.max():
-        wider = _along(evaluate, x, y, SPACINGS[1] * towards)
-        found = Noise(np.where(still, wider.size, found.size), found.jumps | (still & wider.jumps))
+    if found.still.any() and SPACINGS[1] > 16 * eps.max():
+        wider, still = _along(evaluate, x, y, SPACINGS[1] * towards, coarse=True), found.still
+        size = np.where(still, wider.size, found.size)
+        found = Noise(size, found.jumps | (still & wider.jumps), still & wider.still)
     return found
 
 
-def _along(evaluate: Evaluator, x: np.ndarray, y: np.ndarray, step: np.ndarray) -> Noise:
+def _along(evaluate: Evaluator, x: np.ndarray, y: np.ndarray, step: np.ndarray, coarse: bool = False) -> Noise:
+    """`coarse`: f is known to move in units that may happen to divide the steps, which hides them from differences."""
     middle = POINTS // 2
     around = [k for k in range(-middle, POINTS - middle) if k]
     values = evaluate.batch([x + k * step for k in around])
@@ -60,4 +66,7 @@ def _along(evaluate: Evaluator, x: np.ndarray, y: np.ndarray, step: np.ndarray) 
         if order in ORDERS:
             found.append(np.mean(table**2, axis=0) / comb(2 * order, order))  # the sum of squared binomials
     size = np.sqrt(np.mean(found, axis=0))
-    return Noise(np.where(jumps | ~np.isfinite(size), 0.0, size), jumps)
+    if coarse:
+        size = np.maximum(size, UNIT * first[-1])
+    still = (first[-1] == 0) & np.isfinite(y)
+    return Noise(np.where(jumps | ~np.isfinite(size), 0.0, size), jumps, still)

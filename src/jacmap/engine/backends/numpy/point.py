@@ -12,7 +12,8 @@ class Point:
     """x (n,) and y = f(x) (m,) in double precision.
 
     `kinds` says which inputs f gets in a narrower type: (dtype, their positions); `eps` (n,) is the relative spacing of
-    each input's type, `floor` (m,) the size of the wavering of each output that is rounding or noise.
+    each input's type and `out_eps` (m,) of each output's. `floor` (m,): the size of the wavering of each output that is
+    rounding or noise. `still` (m,): it does not move at all for small steps.
     """
 
     x: np.ndarray
@@ -21,6 +22,7 @@ class Point:
     kinds: tuple[tuple[np.dtype, np.ndarray], ...]
     out_eps: np.ndarray
     floor: np.ndarray
+    still: np.ndarray
 
     def moved(self, columns: np.ndarray, by: np.ndarray) -> np.ndarray:
         """x with `by` added to the inputs `columns`, as f will see it: rounded to the types of its arguments."""
