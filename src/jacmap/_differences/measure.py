@@ -124,10 +124,10 @@ class Measurement:
 
     def _patterns(self, point: Point) -> Iterator[tuple[csr_array | None, str, str]]:
         """(pattern or None for dense, how it is known, a note), the next where one turns out to miss entries."""
-        shape, asked = (point.y.size, point.x.size), self.options.pattern == "probe"
+        shape, asked = (point.y.size, point.x.size), self.options.word == "probe"
         if self.options.given:
             yield self.options.matrix(shape), "given", ""
-        elif self.options.pattern != "dense" and min(shape) and (shape[1] > LOOKED_FOR or asked):
+        elif self.options.word != "dense" and min(shape) and (shape[1] > LOOKED_FOR or asked):
             if self.known is not None:
                 yield self.known, "probed", "the pattern is the one probed at an earlier point"
             self.tracker.begin("pattern")

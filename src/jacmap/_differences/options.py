@@ -49,6 +49,11 @@ class Differences:
             raise ArgumentError(f'pattern: got {self.pattern!r}, expected "probe", "dense" or an m×n matrix of zeros')
 
     @property
+    def word(self) -> str:
+        """The pattern where it is a word."""
+        return self.pattern if isinstance(self.pattern, str) else ""
+
+    @property
     def given(self) -> bool:
         """Is the pattern the user's own?"""
         return self.pattern is not None and not isinstance(self.pattern, str)

@@ -23,6 +23,7 @@ LEVELS = 12  # halvings in one go
 RESTARTS, SHRINK = 8, 2.0**-4  # steps so large that f is not yet smooth on their scale, or has no value there
 CLOSE = 2.0**-14  # of the first step: where a kink is looked at again
 JUMPS, GROW = 6, 2.0**6  # steps so small that rounding hides the difference
+GROWN_LEVELS = 6  # after that the steps are those that were taken before
 LOST = 1e-5  # relative error from which it is told, where rounding does not explain it
 WEAK = 1e-11  # relative error above which larger steps are tried
 
@@ -103,19 +104,19 @@ class Column:
             if not weak.any():
                 break
             self.table = Tableau(known.best.size)
-            yield from self._chain(factor)
+            yield from self._chain(factor, GROWN_LEVELS)
             if not known.adopt(self.table)[weak].any():
                 break
             factor *= GROW
         self.table = known
 
     # -- central -------------------------------------------------------------------------------------------
-    def _chain(self, factor: float) -> Generator[list[np.ndarray], list[np.ndarray], float]:
+    def _chain(self, factor: float, levels: int = LEVELS) -> Generator[list[np.ndarray], list[np.ndarray], float]:
         """Central differences with steps factor·(1, 1/2, 1/4, …); the factor to go on with, 0 when there is no need."""
         table, point, group = self.table, self.point, self.group
         table.restart()
         self.gaps = []
-        for level in range(LEVELS):
+        for level in range(levels):
             size = self.step * factor * 2.0**-level
             plus, minus = point.moved(group.columns, size), point.moved(group.columns, -size)
             width = (plus - minus)[group.columns][group.owner]

@@ -67,6 +67,6 @@ def _along(evaluate: Evaluator, x: np.ndarray, y: np.ndarray, step: np.ndarray, 
             found.append(np.mean(table**2, axis=0) / comb(2 * order, order))  # the sum of squared binomials
     size = np.sqrt(np.mean(found, axis=0))
     if coarse:
-        size = np.maximum(size, UNIT * first[-1])
+        size = np.where(size > 0, size, UNIT * first[-1])
     still = (first[-1] == 0) & np.isfinite(y)
     return Noise(np.where(jumps | ~np.isfinite(size), 0.0, size), jumps, still)

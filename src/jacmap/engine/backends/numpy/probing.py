@@ -1,9 +1,9 @@
 """A sparsity pattern by looking: which outputs move when these inputs are moved?
 
 An output that stays, to the last bit, when a set of inputs moves reads none of them. Random sets rule out many
-pairs at once (group testing, decoded by elimination: Chan et al., "Non-adaptive probabilistic group testing", 2011); a
-pair that was never ruled out stays, so errors fall on the safe side. What is found holds where f was looked at: it is
-'probed', not proven. It is confirmed at other points and scales, where outputs must stay whenever no input they read moves.
+pairs at once (group testing, decoded by elimination: Chan et al., "Non-adaptive probabilistic group testing", 2011);
+a pair that was never ruled out stays, so errors fall on the safe side. What is found holds where f was looked at: it is
+'probed', not proven. It is confirmed at other points and scales: outputs must stay when no input they read moves.
 """
 
 from __future__ import annotations
