@@ -112,6 +112,35 @@ def test_random_networks_against_jax(seed):
         assert (np.abs(J.dense() - true) <= 1e-10 * largest).all()
 
 
+def hostile(seed):
+    """A map of four inputs by waves, bumps and steep steps, some far from zero, and where to look at it."""
+    rng = np.random.default_rng(seed)
+    outer = rng.normal(size=(5, 4)) * 10.0 ** rng.uniform(-2, 2, (5, 1))
+    inner, rate, kind = rng.normal(size=(4, 4)), rng.uniform(0.2, 20, 4), rng.integers(0, 5, 4)
+    offset = 10.0 ** rng.uniform(-3, 6, 5) * rng.integers(0, 2, 5)
+
+    def f(xp, x):
+        u = inner @ x
+        parts = [xp.sin(rate * u), xp.exp(-u * u * rate / 4), xp.tanh(rate * u), 1 / (1 + rate * u * u), xp.log1p(u * u)]
+        return outer @ sum((kind == k) * part for k, part in enumerate(parts)) + offset
+
+    return f, rng.normal(size=4) * 10.0 ** rng.uniform(-1, 0.5, 4)
+
+
+@pytest.mark.parametrize("options", [{"method": "central"}, {"method": "central", "tolerance": 1e-8}, {}], ids=str)
+def test_estimates_hold_on_hostile_maps(options):
+    inside = total = 0
+    for seed in range(25):
+        f, x = hostile(seed)
+        true = np.asarray(jax.jacfwd(lambda x, f=f: f(jnp, x))(jnp.asarray(x)))
+        J = jm.linearize(lambda x, f=f: f(np, x), x, differences=jm.Differences(**options))
+        apart, largest = np.abs(J.dense() - true), np.abs(true).max(axis=1, keepdims=True)
+        inside += int((apart <= J.error + 1e-15 * largest).sum())
+        total += true.size
+        assert (apart <= 1e-4 * largest).all()
+    assert inside >= 0.98 * total
+
+
 def test_float32_is_noticed():
     x = np.array([0.7, 1.9], np.float32)
     J = jm.linearize(lambda x: np.array([np.sin(x[0]) * x[1], x[1] ** 2]), x)

@@ -212,12 +212,19 @@ class Measurement:
     def _with_rounding(
         self, rows: np.ndarray, columns: np.ndarray, values: np.ndarray, errors: np.ndarray
     ) -> np.ndarray:
-        """At least one rounding of the most that any input does to the output: what sums inside f may have lost."""
-        size = scales(self.flat.x)[columns]
-        most = np.zeros(self.flat.layout.shape[0])
+        """The errors of a complex step, at least what rounding does in the row on the whole.
+
+        That is one rounding of the most that any input does to the output, and the root mean square of the estimates:
+        each of them comes from two numbers alone, which may agree by chance.
+        """
+        size, m = scales(self.flat.x)[columns], self.flat.layout.shape[0]
+        most = np.zeros(m)
         np.maximum.at(most, rows, np.abs(values) * size)
+        finite = np.where(np.isfinite(errors), errors * size, 0.0)
+        usual = np.sqrt(np.bincount(rows, finite**2, m) / np.maximum(np.bincount(rows, minlength=m), 1))
         eps = float(np.finfo(self.flat.layout.dtype).eps)
-        return np.where(values != 0, np.maximum(errors, eps * most[rows] / size), errors)
+        least = np.maximum(eps * most, usual)[rows] / size
+        return np.where(values != 0, np.maximum(errors, least), errors)
 
 
 def coloured(pattern: csr_array) -> list[Group]:

@@ -17,8 +17,10 @@ from .point import Group, Point
 from .steps import power_of_two, scales
 
 TINY = 2.0**-60
-# No power of two lies between the two steps: their answers are rounded differently, which shows the rounding.
+# The second of two steps is another one, from a point beside x by one rounding: all that f computes on the way is then
+# rounded differently, and the difference shows what rounding does. No power of two lies between the steps.
 STEPS = (TINY, 1.3 * TINY)
+NUDGE = 2.0**-52
 FINITE = 2.0**-12
 LEAST = 1e-4  # how well differences must know a derivative before they can vouch for another
 
@@ -67,17 +69,20 @@ class ComplexColumn:
         """Take the steps; the entries found are the generator's value."""
         point, group = self.point, self.group
         size = power_of_two(scales(point.x))[group.columns]
+        signs = np.where(np.random.default_rng(int(group.columns[0])).random(point.x.size) < 0.5, -1.0, 1.0)
+        beside = point.x + signs * np.maximum(NUDGE, point.eps) * np.abs(point.x)
         points = []
-        for step in STEPS:
-            moved = point.x.astype(complex)
+        for x, step in zip((point.x, beside), STEPS, strict=True):
+            moved = x.astype(complex)
             moved[group.columns] += 1j * step * size
             points.append(moved)
         one, other = (np.imag(value) / step for value, step in zip((yield points), STEPS, strict=True))
         outside = one != 0
         outside[group.rows] = False
         one, other = (slopes[group.rows] / size[group.owner] for slopes in (one, other))
-        values = (one + other) / 2
+        values = one
         errors = 4 * np.abs(one - other) + 4 * point.out_eps[group.rows] * np.abs(values)
+        errors[np.isnan(errors)] = np.inf
         bad = ~np.isfinite(point.y[group.rows])
         values[bad], errors[bad] = np.nan, np.inf
         return Found(group, values, errors, np.full(values.size, Rough.SMOOTH), np.flatnonzero(outside))
