@@ -214,16 +214,15 @@ class Measurement:
     ) -> np.ndarray:
         """The errors of a complex step, at least what rounding does in the row on the whole.
 
-        That is one rounding of the most that any input does to the output, and the root mean square of the estimates:
-        each of them comes from two numbers alone, which may agree by chance.
+        That is one rounding of the most that any input does to the output, and the largest of the row's estimates: each
+        of them comes from two numbers alone, which may agree by chance.
         """
         size, m = scales(self.flat.x)[columns], self.flat.layout.shape[0]
         most = np.zeros(m)
         np.maximum.at(most, rows, np.abs(values) * size)
-        finite = np.where(np.isfinite(errors), errors * size, 0.0)
-        usual = np.sqrt(np.bincount(rows, finite**2, m) / np.maximum(np.bincount(rows, minlength=m), 1))
-        eps = float(np.finfo(self.flat.layout.dtype).eps)
-        least = np.maximum(eps * most, usual)[rows] / size
+        least = float(np.finfo(self.flat.layout.dtype).eps) * most
+        np.maximum.at(least, rows, np.where(np.isfinite(errors), errors * size, 0.0))
+        least = least[rows] / size
         return np.where(values != 0, np.maximum(errors, least), errors)
 
 

@@ -17,10 +17,11 @@ from .point import Group, Point
 from .steps import power_of_two, scales
 
 TINY = 2.0**-60
-# The second of two steps is another one, from a point beside x by one rounding: all that f computes on the way is then
-# rounded differently, and the difference shows what rounding does. No power of two lies between the steps.
+# The second of two steps is another one, from a point beside x by a rounding or two: all that f computes on the way is
+# then rounded differently, and the difference shows what rounding does. No power of two lies between the steps.
 STEPS = (TINY, 1.3 * TINY)
-NUDGE = 2.0**-52
+NUDGE = 2.0**-51
+SAFETY = 8.0  # of a single difference, for what it would be on the whole
 FINITE = 2.0**-12
 LEAST = 1e-4  # how well differences must know a derivative before they can vouch for another
 
@@ -70,7 +71,7 @@ class ComplexColumn:
         point, group = self.point, self.group
         size = power_of_two(scales(point.x))[group.columns]
         signs = np.where(np.random.default_rng(int(group.columns[0])).random(point.x.size) < 0.5, -1.0, 1.0)
-        beside = point.x + signs * np.maximum(NUDGE, point.eps) * np.abs(point.x)
+        beside = point.x + signs * np.maximum(NUDGE, 2 * point.eps) * np.abs(point.x)
         points = []
         for x, step in zip((point.x, beside), STEPS, strict=True):
             moved = x.astype(complex)
@@ -81,7 +82,7 @@ class ComplexColumn:
         outside[group.rows] = False
         one, other = (slopes[group.rows] / size[group.owner] for slopes in (one, other))
         values = one
-        errors = 4 * np.abs(one - other) + 4 * point.out_eps[group.rows] * np.abs(values)
+        errors = SAFETY * np.abs(one - other) + 4 * point.out_eps[group.rows] * np.abs(values)
         errors[np.isnan(errors)] = np.inf
         bad = ~np.isfinite(point.y[group.rows])
         values[bad], errors[bad] = np.nan, np.inf
