@@ -105,8 +105,9 @@ def run_words(words: tuple[str, ...]) -> str:
 
 
 def normalised(text: str) -> list[str]:
-    """Without what differs from run to run: digits of the probe, times, spaces at the ends of lines."""
+    """Without what differs from run to run: digits of probes and of error estimates, times, spaces at line ends."""
     text = re.sub(r"relative difference \S+", "relative difference ...", text)
+    text = re.sub(r"(estimated error:?) .*", r"\1 ...", text)
     text = re.sub(r"\b[\d.]+(e[+-]?\d+)? +(s|ms|µs)\b", "... ms", text)
     return [line.rstrip() for line in text.strip("\n").splitlines()]
 

@@ -386,7 +386,7 @@ def test_traced_arguments_beside_the_point():
     for _ in range(2):
         same(jax.jit(jax.grad(lambda p: loss(jacobian, p)))(LAYER), true)
         same(jax.grad(lambda p: loss(jacobian, p))(LAYER), true)
-    assert len(jacobian.plan.__self__.entries) == 1
+    assert len(jacobian.plan.__self__.asked.entries) == 1
 
 
 def test_not_probed_until_values_are_seen():
@@ -399,7 +399,7 @@ def test_not_probed_until_values_are_seen():
 
     jax.jit(jax.grad(loss))(X)
     assert "not probed yet" in told[0]
-    (entry,) = jacobian.plan.__self__.entries.values()
+    (entry,) = jacobian.plan.__self__.asked.entries.values()
     assert entry.plan.probed is None
     jacobian(X)
     assert entry.plan.probed is not None

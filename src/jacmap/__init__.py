@@ -4,13 +4,16 @@ from importlib import import_module
 from types import ModuleType
 
 from ._determinant import Estimate, SlogDet, slogdet, value_and_slogdet
+from ._differences import Differences
 from ._errors import (
     ArgumentError,
+    BlackBoxWarning,
     ConvergenceError,
     IllConditionedWarning,
     JacmapError,
     ModeError,
     NotFiniteWarning,
+    NotSmoothWarning,
     PlanFileError,
     SingularError,
     StructureError,
@@ -24,6 +27,7 @@ from .engine.graph.structure import Structure
 from .engine.plan.plan import Plan
 from .study import (
     Backprop,
+    Check,
     DataSensitivity,
     Geometry,
     GradientFlow,
@@ -32,6 +36,7 @@ from .study import (
     Precision,
     Symbolic,
     backprop,
+    check,
     geometry,
     gradient_flow,
     memory_plan,
@@ -43,8 +48,11 @@ from .study import (
 __all__ = [
     "ArgumentError",
     "Backprop",
+    "BlackBoxWarning",
+    "Check",
     "ConvergenceError",
     "DataSensitivity",
+    "Differences",
     "Estimate",
     "Geometry",
     "GradientFlow",
@@ -54,6 +62,7 @@ __all__ = [
     "MemoryPlan",
     "ModeError",
     "NotFiniteWarning",
+    "NotSmoothWarning",
     "Pattern",
     "Plan",
     "PlanFileError",
@@ -66,6 +75,7 @@ __all__ = [
     "Symbolic",
     "TraceError",
     "backprop",
+    "check",
     "diagonal",
     "gauss_newton",
     "geometry",

@@ -99,10 +99,11 @@ def translated(f: Callable[..., Any]) -> Iterator[None]:
         jax.errors.ConcretizationTypeError,
         jax.errors.NonConcreteBooleanIndexError,
     ) as error:
-        line = _user_line(error)
+        line = user_line(error)
         raise TraceError(
             f"{name}: its Python code needs the value of an input{line}, but jacmap reads it without values; use jnp "
-            "instead of numpy or math, jnp.where or jax.lax.cond instead of `if`, jax.lax loops instead of `while`"
+            "instead of numpy or math, jnp.where or jax.lax.cond instead of `if`, jax.lax loops instead of `while`; or "
+            "pass NumPy arrays (no jax.Array) to have it taken as a black box"
         ) from error
     except jax.errors.UnexpectedTracerError as error:
         raise TraceError(
@@ -121,7 +122,7 @@ def translated(f: Callable[..., Any]) -> Iterator[None]:
 _HIDDEN = tuple(str(Path(file).parent) + os.sep for file in (jax.__file__, np.__file__, __file__))
 
 
-def _user_line(error: BaseException) -> str:
+def user_line(error: BaseException) -> str:
     """ " (file.py:12)" of the innermost line that is neither jacmap's nor a library's; empty when there is none."""
     found = ""
     for frame, line in traceback.walk_tb(error.__traceback__):

@@ -41,3 +41,11 @@ class ConvergenceError(JacmapError, ArithmeticError):
 
 class IllConditionedWarning(RuntimeWarning):
     """A solution has lost half of its digits or more; the message gives the estimated condition number."""
+
+
+class NotSmoothWarning(RuntimeWarning):
+    """A black box is noisy, kinked or discontinuous at the point, so that its differences tell little; says where."""
+
+
+class BlackBoxWarning(RuntimeWarning):
+    """A function of NumPy arrays was taken as a black box, to be differentiated by differences; says why."""

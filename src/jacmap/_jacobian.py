@@ -5,16 +5,19 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from . import _dispatch
 from ._arguments import check_inputs, positions
 from ._determinant import SlogDet
 from ._determinant.plan import DeterminantPlan
 from ._determinant.transforms import Determinant
+from ._differences import Differences
+from ._differences import linearize as black_box
 from ._errors import ArgumentError, ModeError, NotFiniteWarning
 from ._linear import QUESTIONS, Form, Inverse, Linear, LinearPlan, LocalInvertibility, Subject, is_affine
 from ._memory import parse_memory
@@ -460,14 +463,31 @@ def _warn_of(array: np.ndarray, what: str) -> None:
 
 
 def linearize(
-    f: Callable[..., Any], *args: Any, argnums: int | Sequence[int] = 0, memory: str | float | None = None
+    f: Callable[..., Any],
+    *args: Any,
+    argnums: int | Sequence[int] = 0,
+    memory: str | float | None = None,
+    differences: Differences | None = None,
 ) -> Jacobian:
     """The Jacobian of f at a point, as an object to question: `J.dense()`, `J @ v`, `J.explain()`, ...
 
-    ``linearize(f, x)`` or, for several arguments, ``linearize(f, *args, argnums=...)``.
+    ``linearize(f, x)`` or, for several arguments, ``linearize(f, *args, argnums=...)``. Where f is a function of NumPy
+    arrays that JAX cannot read, the object answers the same by differences; `differences` as in `jacobian`.
     """
     if not callable(f):
         raise ArgumentError(f"f: got {type(f).__name__}, expected a function of arrays")
     if not args:
         raise ArgumentError("linearize: got no point, expected the arguments of f after f itself")
-    return Jacobian(f, args, argnums, memory)
+    face = _dispatch.before(args)
+    if face is not None or differences is not None:
+        open_door = face.module.linearize if face else black_box
+        return cast(Jacobian, open_door(f, args, argnums, memory, differences))
+    found = Jacobian(f, args, argnums, memory)
+    if all(isinstance(leaf, (np.ndarray, np.generic, float, int)) for leaf in jax.tree_util.tree_leaves(args)):
+        try:  # the only way to know whether JAX can read it is to let it
+            found._traced  # noqa: B018
+        except Exception as error:
+            face = _dispatch.instead(error, f, args, {})
+            if face is not None:
+                return cast(Jacobian, face.module.linearize(f, args, argnums, memory))
+    return found

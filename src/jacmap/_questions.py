@@ -9,6 +9,8 @@ from typing import Any, Literal
 import jax
 
 from ._determinant.transforms import Determinant
+from ._differences import BlackBox, Differences, DifferencesPlan
+from ._dispatch import Routed
 from ._errors import ArgumentError
 from ._transforms import PlannedFunction, Transform
 from .engine.plan.plan import Plan
@@ -24,6 +26,7 @@ def jacobian(
     holomorphic: bool = False,
     memory: str | float | None = None,
     plan: Literal["model", "measure", "plain"] = "model",
+    differences: Differences | None = None,
 ) -> PlannedFunction:
     """A function that computes f's Jacobian, outputs × inputs, the cheapest exact way.
 
@@ -33,12 +36,16 @@ def jacobian(
     and `grad`; f is read once per shape, and `.plan(*args)` explains what was chosen.
 
     `memory` bounds the passes held at once ("2GB"). ``plan="measure"`` times the best few candidates on the first
-    call; ``plan="plain"`` uses no structure at all. Raises `ArgumentError`, `TraceError`, `ModeError`, and
-    `StructureError` when the probe against plain AD fails.
+    call; ``plan="plain"`` uses no structure at all. A function of NumPy arrays that JAX cannot read is a black box: its
+    Jacobian is found by differences, in NumPy; `differences` forces that way and sets its options. Raises
+    `ArgumentError`, `TraceError`, `ModeError`, and `StructureError` when the probe against plain AD fails.
     """
     if form not in ("dense", "sparse"):
         raise ArgumentError(f'form: got {form!r}, expected "dense" or "sparse"')
-    return _transform(f, Question(form), argnums, has_aux, holomorphic, memory, plan).function()
+    transform = _transform(f, Question(form), argnums, has_aux, holomorphic, memory, plan)
+    if differences is not None:
+        return BlackBox(f, form, argnums, has_aux, differences).function()
+    return transform.function()
 
 
 def diagonal(
@@ -73,17 +80,22 @@ def plan(
     argnums: int | Sequence[int] = 0,
     memory: str | float | None = None,
     measure: bool = False,
+    differences: Differences | None = None,
     **kwargs: Any,
-) -> Plan:
+) -> Plan | DifferencesPlan:
     """How a question about f's Jacobian would be answered at `args`; the plan is callable: ``plan(*args)``.
 
-    `question` is one of "dense", "sparse", "diagonal", "trace", "slogdet".
+    `question` is one of "dense", "sparse", "diagonal", "trace", "slogdet". The plan of a black box tells what was done:
+    how many calls of f it took and how good the answer is; `differences` as in `jacobian`.
     """
+    if differences is not None:
+        asked_for = question if question == "slogdet" else str(as_question(str(question)))
+        return BlackBox(f, str(asked_for), argnums, False, differences).plan(*args, **kwargs)
     if question == "slogdet":
-        return Determinant(f, argnums, memory).plan(*args, **kwargs)
+        return Routed(Determinant(f, argnums, memory)).plan(*args, **kwargs)
     asked = question if isinstance(question, Question) else as_question(question)
     mode = "measure" if measure else "model"
-    return _transform(f, asked, argnums, False, False, memory, mode).plan(*args, **kwargs)
+    return Routed(_transform(f, asked, argnums, False, False, memory, mode)).plan(*args, **kwargs)
 
 
 def load_plan(

@@ -19,6 +19,7 @@ import numpy as np
 from jax.experimental import sparse as jax_sparse
 
 from ._arguments import check_inputs, check_outputs, positions, translated
+from ._dispatch import Routed
 from ._errors import ArgumentError, ModeError, TraceError
 from ._memory import parse_memory
 from ._probe import probe
@@ -127,7 +128,8 @@ class Transform:
         Small functions take microseconds, so the common call must do nothing but look whether anything is due: a
         closure costs 0.1 µs where a method on an object costs 0.6 (`busy` is empty once the slow path is done with).
         """
-        busy, direct, slow, finish = self._busy, self._direct, self.call, self._finisher()
+        routed = Routed(self)
+        busy, direct, slow, finish = self._busy, self._direct, routed.call, self._finisher()
         context, evaluation = compat.trace_state()
 
         def planned(x: Any = _NOTHING, /, *rest: Any, **kwargs: Any) -> Any:
@@ -154,7 +156,7 @@ class Transform:
 
         chosen = planned_alone if finish is _as_is and _stands_alone(self.f) else planned
         functools.update_wrapper(chosen, self.f, updated=())
-        chosen.plan = self.plan  # type: ignore[attr-defined]
+        chosen.plan = routed.plan  # type: ignore[attr-defined]
         return cast(PlannedFunction, chosen)
 
     def call(self, *args: Any, **kwargs: Any) -> Any:

@@ -65,7 +65,8 @@ def explain(
     with reporting(debug):
         aim, arguments, moving = _loaded(function, at)
         with blaming(aim.function), warnings.catch_warnings():
-            warnings.simplefilter("ignore", jm.NotFiniteWarning)  # what is not finite is printed, by name
+            for told in (jm.NotFiniteWarning, jm.NotSmoothWarning, jm.BlackBoxWarning):
+                warnings.simplefilter("ignore", told)  # what is not finite or not smooth is printed, by name
             J = jm.linearize(aim.function, *arguments, argnums=moving)
             show.explanation(Console(), aim, arguments, moving, J, question)
 

@@ -214,7 +214,7 @@ class Linear:
         """b as (m, k) in J's precision (double on the host), and was it a vector?"""
         m = self.subject.shape[0]
         try:
-            b = jnp.asarray(b)
+            b = self.subject.arrays.asarray(b)
         except (TypeError, ValueError) as error:
             raise ArgumentError(f"b: got {type(b).__name__}, expected an array of shape ({m},) or ({m}, k)") from error
         if b.ndim not in (1, 2) or b.shape[0] != m:
@@ -237,7 +237,7 @@ class Linear:
 
     def _out(self, answer: Any, real: bool = False) -> Any:
         dtype = np.dtype(self.subject.dtype)
-        return jnp.asarray(answer).astype(jnp.zeros(0, dtype).real.dtype if real else dtype)
+        return self.subject.arrays.asarray(answer).astype(np.zeros(0, dtype).real.dtype if real else dtype)
 
     def _count(self, k: Any) -> int | None:
         least = min(self.subject.shape)

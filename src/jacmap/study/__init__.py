@@ -1,6 +1,7 @@
-"""What a Jacobian means: geometry, formulas, sensitivity, gradient flow, backpropagation, memory, precision."""
+"""What a Jacobian means: checks, geometry, formulas, sensitivity, gradient flow, backpropagation, memory, precision."""
 
 from .backprop import Backprop, backprop
+from .check import Check, check
 from .geometry import Geometry, Kind, Kink, Trust, geometry
 from .gradient_flow import GradientFlow, gradient_flow
 from .memory import MemoryPlan, memory_plan
@@ -10,6 +11,7 @@ from .symbolic import Symbolic, symbolic
 
 __all__ = [
     "Backprop",
+    "Check",
     "DataSensitivity",
     "Geometry",
     "GradientFlow",
@@ -21,6 +23,7 @@ __all__ = [
     "Symbolic",
     "Trust",
     "backprop",
+    "check",
     "geometry",
     "gradient_flow",
     "memory_plan",
