@@ -10,8 +10,8 @@ import jacmap as jm
 from jacmap._probe import probe
 from jacmap._transforms import Transform
 from jacmap.engine.backends.jax import function as backend
-from jacmap.engine.backends.jax.call import Rule
 from jacmap.engine.backends.jax.rules import RULES
+from jacmap.engine.backends.rule import Rule
 from jacmap.engine.graph import Pattern
 from jacmap.engine.plan.question import Question
 

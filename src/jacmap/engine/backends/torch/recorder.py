@@ -1,0 +1,392 @@
+"""One run of a function, recorded: an ATen operation becomes a node, views and in-place writes plain values."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ...._errors import TraceError
+from ...graph import Graph, Node, Place, Value
+from ..rule import PASS_WEIGHT, Rule
+from . import functional
+from .call import Call, Operation, Ref, replaced, tensors_in
+from .facts import Facts
+from .guard import Belongings, version_of
+from .refused import refuse
+from .rules import by_value, lookup
+from .source import Scopes
+from .special import HANDLERS
+from .storages import Storages
+
+Watch = dict[int, tuple["weakref.ref[Tensor]", int]]
+
+
+def differentiable(dtype: torch.dtype) -> bool:
+    return dtype.is_floating_point or dtype.is_complex
+
+
+class Recorder(TorchDispatchMode):
+    """Records what runs while it is entered.
+
+    `parent`: the recorder of the run that this one is a part of. With `values` the graph tells how values depend on
+    each other instead of derivatives: rounding passes, detached tensors pass.
+    """
+
+    def __init__(self, values: bool = False, parent: Recorder | None = None) -> None:
+        super().__init__()
+        self.by_value, self.parent = values, parent
+        self.values: list[Value] = []
+        self.dtypes: list[torch.dtype] = []
+        self.nodes: list[Node] = []
+        self.constants: dict[int, Tensor] = {}
+        self.facts = Facts()
+        self.fixed: set[int] = set()  # values that are the same in every call, whatever the parameters
+        self.storages = Storages(self.outside, self.gathered, self.scattered)
+        self.belongings = Belongings()
+        self.scopes = Scopes()
+        self.watch: Watch = {}
+        self.parameters = False  # was a tensor read whose numbers change between calls?
+        self.samples = 0
+        self.steering: set[int] = set()  # values, not depending on x, that Python code branched on
+        self.shared: dict[Any, tuple[int, ...]] = {}
+        self.cut_off: dict[int, int] = {}
+
+    # -- values --------------------------------------------------------------------------------------------------
+
+    def value(self, tensor: Tensor, varying: bool, active: bool) -> int:
+        shape = tuple(tensor.shape)
+        live = active and (self.by_value or differentiable(tensor.dtype))
+        self.values.append(Value(shape, math.prod(shape), varying, live, live and tensor.dtype.is_complex))
+        self.dtypes.append(tensor.dtype)
+        return len(self.values) - 1
+
+    def moving(self, tensor: Tensor) -> int:
+        v = self.value(tensor, True, True)
+        self.storages.give(tensor, v)
+        return v
+
+    def argument(self, tensor: Tensor) -> int:
+        v = self.value(tensor, False, False)
+        self.storages.give(tensor, v)
+        return v
+
+    def literal(self, tensor: Tensor, known: bool = True) -> int:
+        """A constant of the code itself: made anew in each call, the same in each."""
+        v = self.value(tensor, False, False)
+        kept = tensor.detach()
+        self.constants[v] = kept
+        if known:
+            self.fixed.add(v)
+            self.facts.give(v, kept)
+        return v
+
+    def outside(self, tensor: Tensor) -> int:
+        """The value of a tensor that was not made in the run: a parameter, a buffer, a closed-over constant."""
+        inherited = self._from_parent(tensor)
+        if inherited is not None:
+            return inherited
+        storage = self.storages.find(tensor) if tensor.layout == torch.strided else None
+        generic = isinstance(tensor, Parameter) or tensor.requires_grad or (storage is not None and storage.generic)
+        self.belongings.seen(tensor)
+        v = self.value(tensor, False, False)
+        if generic:
+            self.constants[v] = tensor
+            self.parameters = True
+            if storage is not None:
+                storage.generic = True
+        else:
+            self.constants[v] = tensor.detach()
+            self.fixed.add(v)
+            self.facts.give(v, self.constants[v], [v])
+            if storage is not None:
+                storage.held.append(v)
+        self.watch[v] = (weakref.ref(tensor), version_of(tensor))
+        return v
+
+    def _from_parent(self, tensor: Tensor) -> int | None:
+        """A value of the run around this one: only its known entries matter here."""
+        if self.parent is None or not self.parent.storages.knows(tensor):
+            return None
+        theirs = self.parent.storages.read(tensor)
+        known = self.parent.facts.peek(theirs)
+        v = self.value(tensor, varying=known is None, active=False)
+        self.constants[v] = tensor.detach()
+        if known is not None:
+            self.facts.give(v, known)
+            if self.parent.facts.whole(theirs):
+                self.fixed.add(v)
+            else:
+                self.facts.partial.add(v)
+        return v
+
+    def read(self, tensor: Tensor) -> int:
+        """The value that a tensor holds now; cut off from AD where the tensor is."""
+        v = self.storages.read(tensor)
+        if self.by_value or not self.values[v].active or tensor.requires_grad:
+            return v
+        if v not in self.cut_off:
+            operation = Operation("detach", Tensor.detach, (Ref(0),))
+            self.cut_off[v] = self.operation(operation, (v,), [tensor])[0]
+        return self.cut_off[v]
+
+    def gathered(self, whole: int, rows: np.ndarray) -> int:
+        index = torch.from_numpy(np.ascontiguousarray(rows))
+        like = torch.empty(rows.shape, dtype=self.dtypes[whole], device="meta")
+        operation = Operation("read", functional.read, (Ref(0), index))
+        return self._bookkeeping(operation, (whole,), like)
+
+    def scattered(self, whole: int, values: int, rows: np.ndarray, derivative: bool) -> int:
+        size = self.values[whole].size
+        source = np.arange(size)
+        source[rows.ravel()] = size + np.arange(rows.size)
+        index = torch.from_numpy(source)
+        like = torch.empty(self.values[whole].shape, dtype=self.dtypes[whole], device="meta")
+        kind = ("write", functional.write) if derivative else ("unseen write", functional.unseen_write)
+        return self._bookkeeping(Operation(*kind, (Ref(0), Ref(1), index)), (whole, values), like)
+
+    def _bookkeeping(self, operation: Operation, inputs: tuple[int, ...], like: Tensor) -> int:
+        """A node that no operation of f stands for; its result is known only by its shape."""
+        return self.operation(operation, inputs, [like])[0]
+
+    # -- operations ----------------------------------------------------------------------------------------------
+
+    def operation(
+        self, operation: Operation, inputs: tuple[int, ...], made: Sequence[Tensor], rule: Rule | None = None
+    ) -> tuple[int, ...]:
+        """Record a node (or the constants that it comes to); the values of its outputs. `rule`: not the table's."""
+        varying = any(self.values[v].varying for v in inputs)
+        real = all(t.device.type != "meta" for t in made)
+        if not varying and real and all(v in self.fixed for v in inputs):
+            return self._constant(operation, inputs, made)
+        key = _sharing_key(operation, inputs)
+        if key is not None and key in self.shared:
+            return self.shared[key]
+        if rule is None:
+            rule = by_value(lookup(operation)) if self.by_value else lookup(operation)
+        active = any(self.values[v].active for v in inputs) and rule.kind != "none"
+        outputs = tuple(self.value(t, varying, active) for t in made)
+        call = self.call(operation, inputs, made)
+        if not self.by_value or not active:
+            dtypes = tuple(t.dtype for t in made)
+            self.facts.derive(call, inputs, outputs, dtypes)
+        self.nodes.append(_node(operation, rule, call, inputs, outputs, self.scopes.place()))
+        if key is not None:
+            self.shared[key] = outputs
+        return outputs
+
+    def _constant(self, operation: Operation, inputs: tuple[int, ...], made: Sequence[Tensor]) -> tuple[int, ...]:
+        roots = frozenset().union(*(self.facts.roots.get(v, frozenset()) for v in inputs))
+        if not roots:
+            outputs = tuple(self.literal(t) for t in made)
+        else:  # to be computed again from the outside tensors, whose numbers may change
+            rule = lookup(operation)
+            outputs = tuple(self.value(t, False, False) for t in made)
+            call = self.call(operation, inputs, made)
+            self.nodes.append(_node(operation, rule, call, inputs, outputs, self.scopes.place()))
+            for v, tensor in zip(outputs, made, strict=True):
+                self.fixed.add(v)
+                self.facts.give(v, tensor.detach(), roots)
+        for v, tensor in zip(outputs, made, strict=True):
+            storage = self.storages.find(tensor) if tensor.layout == torch.strided else None
+            if storage is not None:
+                storage.held.append(v)
+            else:
+                self.facts.give(v, self.facts.found[v], roots)  # type: ignore[arg-type]
+        return outputs
+
+    def call(self, operation: Operation, inputs: tuple[int, ...], made: Sequence[Tensor]) -> Call:
+        facts = self.facts
+        return Call(
+            operation=operation,
+            inputs=tuple(self.values[v].shape for v in inputs),
+            outputs=tuple(tuple(t.shape) for t in made),
+            active=tuple(self.values[v].active for v in inputs),
+            varying=tuple(self.values[v].varying for v in inputs),
+            dtypes=tuple(self.dtypes[v] for v in inputs),
+            peek=lambda i: facts.peek(inputs[i]),
+            values=self.by_value,
+        )
+
+    # -- the run -------------------------------------------------------------------------------------------------
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        given = list(tensors_in((args, kwargs)))
+        refuse(self, func, given)
+        handler = HANDLERS.get(func)
+        if handler is not None:
+            return handler(self, func, args, kwargs)
+        written = functional.written_arguments(func)
+        if written:
+            return self._in_place(func, args, kwargs, written)
+        inputs = tuple(self.read(t) for t in given)
+        out = func(*args, **kwargs)
+        made = list(tensors_in(out))
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            self.made(made, self.sampled(inputs, made))
+            return out
+        fresh = [t for t in made if not (t.layout == torch.strided and self.storages.knows(t))]
+        if not fresh and all(self.storages.has(t) for t in made):
+            return out  # a view that is known already: alias, detach, view of the same shape
+        outputs = self.operation(Operation(_name(func), func, *numbered(args, kwargs)), inputs, made)
+        self.made(made, outputs)
+        return out
+
+    def made(self, made: Sequence[Tensor], outputs: Sequence[int]) -> None:
+        """Name what an operation returned: views by their geometry, the rest by its memory."""
+        for tensor, v in zip(made, outputs, strict=True):
+            if tensor.layout == torch.strided and self.storages.knows(tensor):
+                self.storages.view(tensor, v)
+            else:
+                self.storages.give(tensor, v)
+                storage = self.storages.find(tensor) if tensor.layout == torch.strided else None
+                if storage is not None and v in self.fixed:
+                    storage.held.append(v)
+
+    def sampled(self, inputs: tuple[int, ...], drawn: Sequence[Tensor]) -> Sequence[int]:
+        """A random operation: what it drew stays, and its zeros are chance, not known."""
+        self.samples += 1
+        frozen = [t.detach().clone() for t in drawn]
+        if not any(self.values[v].varying for v in inputs):
+            return [self.literal(t, known=False) for t in frozen]
+        operation = Operation("sample", functional.Sample(frozen), tuple(Ref(i) for i in range(len(inputs))))
+        return self.operation(operation, inputs, frozen)
+
+    def _in_place(self, func: Any, args: Any, kwargs: Any, written: list[str]) -> Any:
+        """Run it; record its functional form, then the write."""
+        given, spec = list(tensors_in((args, kwargs))), numbered(args, kwargs)
+        params = Operation(_name(func), func, *spec).params
+        refs = [ref for name in written for ref in _refs(params[name])]
+        targets = [given[ref.index] for ref in refs]
+        for target in targets:
+            self.prepare(target)
+        random = torch.Tag.nondeterministic_seeded in func.tags
+        inputs = tuple(self.read(t) for t in given)
+        out = func(*args, **kwargs)
+        if random:
+            results: Sequence[int] = self.sampled(
+                tuple(v for k, v in enumerate(inputs) if k not in {r.index for r in refs}), targets
+            )
+        else:
+            results = self._functional(func, spec, inputs, refs, targets)
+        for target, v in zip(targets, results, strict=False):
+            self.write(target, v)
+        self._made_beside(out, targets, results[len(targets) :])
+        return out
+
+    def _functional(
+        self, func: Any, spec: tuple[Any, Any], inputs: tuple[int, ...], refs: list[Ref], targets: list[Tensor]
+    ) -> Sequence[int]:
+        form = functional.functional_form(func)
+        outs = [a.name for a in func._schema.arguments if a.is_out]
+        if form is not None:
+            args, kwargs = spec[0], {k: v for k, v in spec[1].items() if k not in outs}
+            used = [ref.index for ref in _refs((args, kwargs))]
+            order = {old: new for new, old in enumerate(used)}
+            args, kwargs = replaced((args, kwargs), Ref, lambda ref: Ref(order[ref.index]))
+            operation = Operation(_name(form), form, args, kwargs, targets[0].dtype)
+            inputs = tuple(inputs[k] for k in used)
+            # The whole result of `mul_` has the shape of its target; its known numbers are the target's memory.
+            return self.operation(operation, inputs, [t.detach().clone() for t in targets])
+        on_copies = functional.OnCopies(func, tuple(ref.index for ref in refs))
+        held = functional.OnCopies.held(spec)
+        operation = Operation(_name(func), on_copies, (tuple(Ref(k) for k in range(len(inputs))), *held))
+        return self.operation(operation, inputs, [t.detach().clone() for t in targets])
+
+    def _made_beside(self, out: Any, targets: list[Tensor], values: Sequence[int]) -> None:
+        beside = [t for t in tensors_in(out) if not self.storages.knows(t)]
+        if len(values) < len(beside):
+            raise TraceError(f"cannot read an in-place operation that also makes new tensors, at {self.scopes.place()}")
+        self.made(beside, values[: len(beside)])
+
+    def prepare(self, target: Tensor) -> None:
+        """Before memory is written: outside memory is kept, to be put back; known numbers in it are copied."""
+        storage = self.storages.find(target)
+        if storage is None or storage.whole is None:
+            self.belongings.written(target)
+            self.storages.open(target)
+            storage = self.storages.find(target)
+        assert storage is not None
+        self.facts.keep(storage.held)
+        for v in storage.held:
+            if v in self.constants and v not in self.watch:  # outside memory is put back afterwards
+                self.constants[v] = self.facts.found[v]  # type: ignore[assignment]
+        storage.held.clear()
+
+    def write(self, target: Tensor, v: int) -> None:
+        """`target` holds v from now on; AD sees it unless it is switched off or the target hidden from it."""
+        storage = self.storages.find(target)
+        assert storage is not None and storage.whole is not None
+        hidden = self.values[storage.whole].active and not (torch.is_grad_enabled() and target.requires_grad)
+        self.storages.write(target, v, derivative=self.by_value or not hidden)
+
+    def finish(self, inputs: Sequence[int], others: Sequence[int], outputs: Sequence[int]) -> Graph:
+        needed = set(outputs)
+        kept = []
+        for node in reversed(self.nodes):
+            if needed.intersection(node.outputs):
+                kept.append(node)
+                needed.update(node.inputs)
+        constants = {v: c for v, c in self.constants.items() if v in needed}
+        return Graph(self.values, kept[::-1], tuple(inputs), tuple(outputs), tuple(others), constants)
+
+
+def _node(
+    operation: Operation, rule: Rule, call: Call, inputs: tuple[int, ...], outputs: tuple[int, ...], place: Place
+) -> Node:
+    is_active = any(call.active)
+    modes = rule.modes(call) if is_active else (True, True)
+    size = float(sum(math.prod(shape) for shape in call.outputs))
+    work = rule.work(call) if rule.work is not None else size
+    return Node(
+        op=operation.name,
+        inputs=inputs,
+        outputs=outputs,
+        local_of=lambda: rule.local(call),
+        place_of=lambda: place,
+        affine=is_active and rule.affine(call),
+        forward=modes[0],
+        reverse=modes[1],
+        work=work,
+        pass_work=PASS_WEIGHT.get(rule.kind, 1.0) * work if rule.work else work,
+        payload=operation,
+        note=f"{operation.name}: {rule.note}" if rule.note else "",
+    )
+
+
+def numbered(args: Any, kwargs: Any) -> tuple[Any, Any]:
+    """The arguments with `Ref(0)`, `Ref(1)`, ... in place of the tensors."""
+    counter = itertools.count()
+    return replaced((tuple(args), dict(kwargs)), Tensor, lambda t: Ref(next(counter)))
+
+
+def _name(func: Any) -> str:
+    """The operation's name without its overload; outside of ATen with its namespace."""
+    return str(func._schema.name).removeprefix("aten::")
+
+
+def _refs(tree: Any) -> list[Ref]:
+    found: list[Ref] = []
+
+    def note(ref: Ref) -> Ref:
+        found.append(ref)
+        return ref
+
+    replaced(tree, Ref, note)
+    return found
+
+
+def _sharing_key(operation: Operation, inputs: tuple[int, ...]) -> Any:
+    """Two operations with the same key compute the same values; None when that cannot be told cheaply."""
+    if not isinstance(operation.function, torch._ops.OpOverload):
+        return None
+    return operation.function, repr(operation.args), repr(operation.kwargs), operation.dtype, inputs

@@ -1,0 +1,123 @@
+"""Reductions, and operations that couple entries along an axis."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ....graph import Pattern, dependence
+from ...rule import Rule, always, one_varying
+from ..call import Call
+
+Local = dict[tuple[int, int], Pattern]
+
+
+def axes_of(call: Call, rank: int, *names: str) -> list[int]:
+    """The axes that the call names as `dim`; none named: all."""
+    dim = next((call.params[n] for n in (*names, "dim") if call.params.get(n) is not None), None)
+    if dim is None or dim == []:
+        return list(range(rank))
+    dims = dim if isinstance(dim, (list, tuple)) else [dim]
+    return [d % rank for d in dims] if rank else []
+
+
+def _reduce(call: Call) -> Local:
+    if not call.active[0]:
+        return {}
+    shape = call.inputs[0]
+    found = dependence.reduction(shape, axes_of(call, len(shape)))
+    return {(k, 0): found for k, out in enumerate(call.outputs) if dependence.size_of(out) == found.shape[0]}
+
+
+def _norm(call: Call) -> Local:
+    return {} if call.params.get("ord", call.params.get("p")) == 0 else _reduce(call)
+
+
+def _coupled(call: Call) -> Local:
+    """Every output reads all along the axis, and may have another extent there."""
+    shape = call.inputs[0]
+    axes = axes_of(call, len(shape))
+    kept = [a for a in range(len(shape)) if a not in axes]
+    return {
+        (k, i): dependence.by_axes(out, kept, call.inputs[i], kept)
+        for k, out in enumerate(call.outputs)
+        for i in range(len(call.inputs))
+        if call.active[i]
+    }
+
+
+def _softmax(call: Call) -> Local:
+    """Entries known to be zero (their score is −∞) pass nothing, neither in nor out."""
+    local = _coupled(call)
+    if (0, 0) not in local:
+        return local
+    score = call.peek(0)
+    if score is None:
+        return local
+    alive = (score != -float("inf")).cpu().numpy()
+    if alive.all():
+        return local
+    found = local[0, 0]
+    rows = found.rows if found.rows is not None else dependence.row_numbers(alive.shape).ravel()
+    cols = found.cols if found.cols is not None else dependence.row_numbers(alive.shape).ravel()
+    inner = found.core_shape[0]
+    dead = ~alive.ravel()
+    return {(0, 0): Pattern.grouped(_without(rows, dead), _without(cols, dead), inner)}
+
+
+def _without(index: np.ndarray, dead: np.ndarray) -> np.ndarray:
+    return np.where(dead, np.int32(-1), index)
+
+
+def _cumulative(call: Call) -> Local:
+    shape = call.inputs[0]
+    if not shape:
+        return {(0, 0): dependence.elementwise(shape, shape)}
+    return {(0, 0): dependence.cumulative(shape, call.params["dim"] % len(shape), False)}
+
+
+def _trace(call: Call) -> Local:
+    rows, cols = call.inputs[0]
+    diagonal = [k * cols + k for k in range(min(rows, cols))]
+    return {(0, 0): Pattern.full((1, len(diagonal))) @ dependence.gather(np.array(diagonal), rows * cols)}
+
+
+def _each_slice(call: Call) -> Local:
+    """Each slice along `dim` is scaled by its own norm."""
+    axis = call.params["dim"] % len(call.inputs[0])
+    return {(0, 0): dependence.by_axes(call.out, [axis], call.inputs[0], [axis])}
+
+
+def _input_work(call: Call) -> float:
+    return float(dependence.size_of(call.inputs[0]))
+
+
+def _exponential(call: Call) -> float:
+    return 10.0 * dependence.size_of(call.inputs[0])
+
+
+_COUPLED = ("sort", "topk")
+
+RULES: dict[str, Rule] = {
+    **{name: Rule("reduction", _reduce, affine=always, work=_input_work) for name in ("sum", "mean", "nansum")},
+    **{
+        name: Rule("reduction", _reduce, work=_input_work)
+        for name in """
+        prod amax amin max min aminmax median nanmedian mode kthvalue var std var_mean std_mean
+        """.split()
+    },
+    "logsumexp": Rule("reduction", _reduce, work=_exponential),
+    **{name: Rule("reduction", _norm, work=_input_work) for name in ("norm", "linalg_vector_norm")},
+    "trace": Rule("reduction", _trace, affine=always),
+    "cumsum": Rule("axis coupling", _cumulative, affine=always),
+    **{name: Rule("axis coupling", _cumulative) for name in "cumprod cummax cummin logcumsumexp".split()},
+    **{name: Rule("axis coupling", _coupled) for name in _COUPLED},
+    "renorm": Rule("axis coupling", _each_slice),
+    **{
+        name: Rule("axis coupling", _softmax, work=_exponential)
+        for name in ("_softmax", "_log_softmax", "_safe_softmax")
+    },
+    **{
+        name: Rule("axis coupling", _coupled, affine=one_varying, work=_exponential)
+        for name in ("_softmax_backward_data", "_log_softmax_backward_data")
+    },
+}
