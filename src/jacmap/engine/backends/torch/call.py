@@ -9,8 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.sparse import csr_array
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
+
+from ...graph.pattern import relation
 
 Shape = tuple[int, ...]
 
@@ -49,7 +52,8 @@ def replaced(tree: Any, kind: type, function: Callable[[Any], Any]) -> Any:
 class Operation:
     """What a node does: `function` on `args` and `kwargs`, in which `Ref(i)` stands for the node's input i.
 
-    `dtype`: what the result is cast to, where an in-place operation kept the dtype of what it wrote into.
+    `dtype`: what the result is cast to, where an in-place operation kept the dtype of what it wrote into. `hidden`: it
+    ran where AD was switched off.
     """
 
     name: str
@@ -57,6 +61,7 @@ class Operation:
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     dtype: torch.dtype | None = None
+    hidden: bool = False
 
     def __call__(self, values: Sequence[Any]) -> list[Tensor]:
         """The outputs, tensors alone, flat."""
@@ -65,7 +70,7 @@ class Operation:
         outputs = list(tensors_in(self.function(*args, **kwargs)))
         if self.dtype is not None and outputs[0].dtype != self.dtype:
             outputs[0] = outputs[0].to(self.dtype)
-        return outputs
+        return [t.detach() for t in outputs] if self.hidden else outputs
 
     @cached_property
     def params(self) -> dict[str, Any]:
@@ -136,6 +141,15 @@ class Call:
             return None
         mask = (value.to_dense() if value.layout != torch.strided else value) != 0
         return None if bool(mask.all()) else mask.cpu().numpy()
+
+    def sparse(self, i: int) -> csr_array | None:
+        """Where a known sparse matrix has entries; None for any other input."""
+        value = None if self.varying[i] else self.peek(i)
+        if value is None or value.layout == torch.strided or value.dim() != 2:
+            return None
+        with _disable_current_modes(), torch._C._DisableFuncTorch():
+            rows, cols = value.to_sparse_coo().coalesce().indices().cpu().numpy()
+        return relation(rows, cols, (value.shape[0], value.shape[1]))
 
     def factor(self, name: str) -> np.ndarray | None:
         """The same for the argument that the schema calls so, which may be a plain number."""

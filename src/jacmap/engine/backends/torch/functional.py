@@ -11,6 +11,7 @@ from torch import Tensor
 from .call import Ref, replaced, tensors_in
 
 
+@functools.cache
 def written_arguments(function: Any) -> list[str]:
     """The names of the arguments that the operation writes into."""
     return [a.name for a in function._schema.arguments if a.alias_info is not None and a.alias_info.is_write]
@@ -76,7 +77,9 @@ def write(whole: Tensor, values: Tensor, rows: Tensor) -> Tensor:
 
 def unseen_write(whole: Tensor, values: Tensor, rows: Tensor) -> Tensor:
     """A write that AD does not see: the derivative of what was there stays."""
-    return write(whole, values, rows) + (whole - whole.detach())
+    after = write(whole, values, rows)
+    written = (rows >= whole.numel()).reshape(whole.shape)
+    return torch.where(written, after + (whole - whole.detach()), after)
 
 
 def running_statistics(x: Tensor, mean: Tensor, var: Tensor, momentum: float) -> tuple[Tensor, Tensor]:

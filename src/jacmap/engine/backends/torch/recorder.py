@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ...._errors import TraceError
 from ...graph import Graph, Node, Place, Value
 from ..rule import PASS_WEIGHT, Rule
 from . import functional
@@ -24,7 +23,7 @@ from .guard import Belongings, version_of
 from .refused import refuse
 from .rules import by_value, lookup
 from .source import Scopes
-from .special import HANDLERS
+from .special import HANDLERS, SAMPLES
 from .storages import Storages
 
 Watch = dict[int, tuple["weakref.ref[Tensor]", int]]
@@ -59,6 +58,7 @@ class Recorder(TorchDispatchMode):
         self.steering: set[int] = set()  # values, not depending on x, that Python code branched on
         self.shared: dict[Any, tuple[int, ...]] = {}
         self.cut_off: dict[int, int] = {}
+        self.own: dict[int, Tensor] = {}  # by id: made with AD switched on, and not an alias of anything
 
     # -- values --------------------------------------------------------------------------------------------------
 
@@ -129,33 +129,41 @@ class Recorder(TorchDispatchMode):
         return v
 
     def read(self, tensor: Tensor) -> int:
-        """The value that a tensor holds now; cut off from AD where the tensor is."""
+        """The value that a tensor holds now; cut off from AD where the tensor is.
+
+        A tensor without `requires_grad` is cut off if it is another name for the memory (`detach`, `.data`) or was made
+        under `no_grad`. Else it was made below autograd (a conjugation carried out), and AD knows nothing of it.
+        """
         v = self.storages.read(tensor)
-        if self.by_value or not self.values[v].active or tensor.requires_grad:
+        if self.by_value or not self.values[v].active or tensor.requires_grad or id(tensor) in self.own:
             return v
+        return self.detached(v)
+
+    def detached(self, v: int) -> int:
         if v not in self.cut_off:
-            operation = Operation("detach", Tensor.detach, (Ref(0),))
-            self.cut_off[v] = self.operation(operation, (v,), [tensor])[0]
+            self.cut_off[v] = self._bookkeeping(Operation("detach", Tensor.detach, (Ref(0),)), (v,), v)
         return self.cut_off[v]
 
     def gathered(self, whole: int, rows: np.ndarray) -> int:
         index = torch.from_numpy(np.ascontiguousarray(rows))
-        like = torch.empty(rows.shape, dtype=self.dtypes[whole], device="meta")
-        operation = Operation("read", functional.read, (Ref(0), index))
-        return self._bookkeeping(operation, (whole,), like)
+        return self._bookkeeping(Operation("read", functional.read, (Ref(0), index)), (whole,), whole, rows.shape)
 
     def scattered(self, whole: int, values: int, rows: np.ndarray, derivative: bool) -> int:
         size = self.values[whole].size
         source = np.arange(size)
         source[rows.ravel()] = size + np.arange(rows.size)
         index = torch.from_numpy(source)
-        like = torch.empty(self.values[whole].shape, dtype=self.dtypes[whole], device="meta")
         kind = ("write", functional.write) if derivative else ("unseen write", functional.unseen_write)
-        return self._bookkeeping(Operation(*kind, (Ref(0), Ref(1), index)), (whole, values), like)
+        return self._bookkeeping(Operation(*kind, (Ref(0), Ref(1), index)), (whole, values), whole)
 
-    def _bookkeeping(self, operation: Operation, inputs: tuple[int, ...], like: Tensor) -> int:
-        """A node that no operation of f stands for; its result is known only by its shape."""
-        return self.operation(operation, inputs, [like])[0]
+    def _bookkeeping(
+        self, operation: Operation, inputs: tuple[int, ...], like: int, shape: tuple[int, ...] | None = None
+    ) -> int:
+        """A node that no operation of f stands for, so whether AD is switched on does not matter to it."""
+        shape = self.values[like].shape if shape is None else shape
+        made = torch.empty(shape, dtype=self.dtypes[like], device="meta")
+        with torch.enable_grad():
+            return self.operation(operation, inputs, [made])[0]
 
     # -- operations ----------------------------------------------------------------------------------------------
 
@@ -167,12 +175,14 @@ class Recorder(TorchDispatchMode):
         real = all(t.device.type != "meta" for t in made)
         if not varying and real and all(v in self.fixed for v in inputs):
             return self._constant(operation, inputs, made)
-        key = _sharing_key(operation, inputs)
+        followed = self.by_value or torch.is_grad_enabled()
+        key = _sharing_key(operation, inputs, followed)
         if key is not None and key in self.shared:
             return self.shared[key]
         if rule is None:
             rule = by_value(lookup(operation)) if self.by_value else lookup(operation)
-        active = any(self.values[v].active for v in inputs) and rule.kind != "none"
+        active = followed and any(self.values[v].active for v in inputs) and rule.kind != "none"
+        operation.hidden = not followed
         outputs = tuple(self.value(t, varying, active) for t in made)
         call = self.call(operation, inputs, made)
         if not self.by_value or not active:
@@ -231,7 +241,7 @@ class Recorder(TorchDispatchMode):
         inputs = tuple(self.read(t) for t in given)
         out = func(*args, **kwargs)
         made = list(tensors_in(out))
-        if torch.Tag.nondeterministic_seeded in func.tags:
+        if self.draws(func, inputs):
             self.made(made, self.sampled(inputs, made))
             return out
         fresh = [t for t in made if not (t.layout == torch.strided and self.storages.knows(t))]
@@ -248,9 +258,17 @@ class Recorder(TorchDispatchMode):
                 self.storages.view(tensor, v)
             else:
                 self.storages.give(tensor, v)
+                if torch.is_grad_enabled():
+                    self.own[id(tensor)] = tensor
                 storage = self.storages.find(tensor) if tensor.layout == torch.strided else None
                 if storage is not None and v in self.fixed:
                     storage.held.append(v)
+
+    def draws(self, func: Any, inputs: tuple[int, ...]) -> bool:
+        """Is this a random operation through which no derivative passes?"""
+        if torch.Tag.nondeterministic_seeded not in func.tags:
+            return False
+        return _name(func) in SAMPLES or not any(self.values[v].active for v in inputs)
 
     def sampled(self, inputs: tuple[int, ...], drawn: Sequence[Tensor]) -> Sequence[int]:
         """A random operation: what it drew stays, and its zeros are chance, not known."""
@@ -269,44 +287,44 @@ class Recorder(TorchDispatchMode):
         targets = [given[ref.index] for ref in refs]
         for target in targets:
             self.prepare(target)
-        random = torch.Tag.nondeterministic_seeded in func.tags
         inputs = tuple(self.read(t) for t in given)
+        random = self.draws(func, inputs)
         out = func(*args, **kwargs)
+        beside = [t for t in tensors_in(out) if not self.storages.knows(t)]
+        # What is known of the results must not change with the memory that they are written to.
+        results = [*(t.detach().clone() for t in targets), *beside]
         if random:
-            results: Sequence[int] = self.sampled(
-                tuple(v for k, v in enumerate(inputs) if k not in {r.index for r in refs}), targets
-            )
+            overwritten = {ref.index for ref in refs}
+            values = self.sampled(tuple(v for k, v in enumerate(inputs) if k not in overwritten), results)
         else:
-            results = self._functional(func, spec, inputs, refs, targets)
-        for target, v in zip(targets, results, strict=False):
+            values = self._functional(func, spec, inputs, refs, results)
+        for target, v in zip(targets, values, strict=False):
             self.write(target, v)
-        self._made_beside(out, targets, results[len(targets) :])
+        self.made(beside, values[len(targets) :])
         return out
 
     def _functional(
-        self, func: Any, spec: tuple[Any, Any], inputs: tuple[int, ...], refs: list[Ref], targets: list[Tensor]
+        self,
+        func: Any,
+        spec: tuple[Any, Any],
+        inputs: tuple[int, ...],
+        refs: list[Ref],
+        results: list[Tensor],
     ) -> Sequence[int]:
+        """The operation as one that returns what it writes; `results`: that, then what else it makes."""
         form = functional.functional_form(func)
+        if form is None or len(results) > len(refs):
+            on_copies = functional.OnCopies(func, tuple(ref.index for ref in refs))
+            operands = tuple(Ref(k) for k in range(len(inputs)))
+            operation = Operation(_name(func), on_copies, (operands, *functional.OnCopies.held(spec)))
+            return self.operation(operation, inputs, results)
         outs = [a.name for a in func._schema.arguments if a.is_out]
-        if form is not None:
-            args, kwargs = spec[0], {k: v for k, v in spec[1].items() if k not in outs}
-            used = [ref.index for ref in _refs((args, kwargs))]
-            order = {old: new for new, old in enumerate(used)}
-            args, kwargs = replaced((args, kwargs), Ref, lambda ref: Ref(order[ref.index]))
-            operation = Operation(_name(form), form, args, kwargs, targets[0].dtype)
-            inputs = tuple(inputs[k] for k in used)
-            # The whole result of `mul_` has the shape of its target; its known numbers are the target's memory.
-            return self.operation(operation, inputs, [t.detach().clone() for t in targets])
-        on_copies = functional.OnCopies(func, tuple(ref.index for ref in refs))
-        held = functional.OnCopies.held(spec)
-        operation = Operation(_name(func), on_copies, (tuple(Ref(k) for k in range(len(inputs))), *held))
-        return self.operation(operation, inputs, [t.detach().clone() for t in targets])
-
-    def _made_beside(self, out: Any, targets: list[Tensor], values: Sequence[int]) -> None:
-        beside = [t for t in tensors_in(out) if not self.storages.knows(t)]
-        if len(values) < len(beside):
-            raise TraceError(f"cannot read an in-place operation that also makes new tensors, at {self.scopes.place()}")
-        self.made(beside, values[: len(beside)])
+        args, kwargs = spec[0], {k: v for k, v in spec[1].items() if k not in outs}
+        used = [ref.index for ref in _refs((args, kwargs))]
+        order = {old: new for new, old in enumerate(used)}
+        args, kwargs = replaced((args, kwargs), Ref, lambda ref: Ref(order[ref.index]))
+        operation = Operation(_name(form), form, args, kwargs, results[0].dtype)
+        return self.operation(operation, tuple(inputs[k] for k in used), results)
 
     def prepare(self, target: Tensor) -> None:
         """Before memory is written: outside memory is kept, to be put back; known numbers in it are copied."""
@@ -326,6 +344,8 @@ class Recorder(TorchDispatchMode):
         """`target` holds v from now on; AD sees it unless it is switched off or the target hidden from it."""
         storage = self.storages.find(target)
         assert storage is not None and storage.whole is not None
+        if not (self.by_value or torch.is_grad_enabled()) and self.values[v].active:
+            v = self.detached(v)
         hidden = self.values[storage.whole].active and not (torch.is_grad_enabled() and target.requires_grad)
         self.storages.write(target, v, derivative=self.by_value or not hidden)
 
@@ -385,8 +405,8 @@ def _refs(tree: Any) -> list[Ref]:
     return found
 
 
-def _sharing_key(operation: Operation, inputs: tuple[int, ...]) -> Any:
+def _sharing_key(operation: Operation, inputs: tuple[int, ...], followed: bool) -> Any:
     """Two operations with the same key compute the same values; None when that cannot be told cheaply."""
     if not isinstance(operation.function, torch._ops.OpOverload):
         return None
-    return operation.function, repr(operation.args), repr(operation.kwargs), operation.dtype, inputs
+    return operation.function, repr(operation.args), repr(operation.kwargs), operation.dtype, inputs, followed

@@ -42,6 +42,8 @@ def refuse(recorder: Recorder, func: Any, given: Sequence[Tensor]) -> None:
     if why is None and name in ("index", "index_put", "index_put_", "_index_put_impl_"):
         why = _SHAPE
         given = [t for t in given[1:] if t.dtype in (torch.bool, torch.uint8)] if not _fills(name, given) else []
+    if name in ("masked_select", "masked_scatter"):
+        given = given[1:2]
     if why is not None:
         for tensor in given:
             check(recorder, tensor, func._schema.name.replace("::", "."), why)

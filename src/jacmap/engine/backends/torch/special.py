@@ -109,6 +109,14 @@ def _dropout(recorder: Recorder, func: Any, args: Any, kwargs: Any) -> Any:
     return out, mask
 
 
+# Random operations that autograd takes as independent of their arguments; others (rrelu, gamma variables) are not.
+SAMPLES = set(
+    """
+    bernoulli bernoulli_ multinomial poisson binomial normal normal_ uniform_ random_ exponential_ geometric_ cauchy_
+    log_normal_
+    """.split()
+)
+
 HANDLERS: dict[Any, Callable[[Any, Any, Any, Any], Any]] = {
     aten.lift_fresh.default: _literal,
     **{

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from scipy.sparse import csr_array
+
 from ....graph import Pattern, dependence
 from ...rule import Rule
 from ..call import Call
@@ -35,6 +37,10 @@ def _contracted(product: _Product):  # type: ignore[no-untyped-def]
                 continue
             mine, yours = letters[me], letters[you]
             j = call.at(you)
+            matrix = None if j is None else call.sparse(j)
+            if matrix is not None:
+                found[0, i] = _with_sparse(call.out, call.inputs[i], matrix, left=you == product.left)
+                continue
             mask = None if j is None else call.nonzero(j)
             paired = [(out.index(a), mine.index(a)) for a in out if a in mine]
             summed = [mine.index(a) for a in mine if a not in out]
@@ -65,6 +71,12 @@ def _contracted(product: _Product):  # type: ignore[no-untyped-def]
         return 2.0 * depth * dependence.size_of(call.out)
 
     return Rule("contraction", local, affine=affine, work=work)
+
+
+def _with_sparse(out: tuple[int, ...], shape: tuple[int, ...], matrix: csr_array, left: bool) -> Pattern:
+    """The product of a dense matrix (or vector) and a known sparse one, on its left or its right."""
+    axis, core = (0, matrix) if left else (1, matrix.T.tocsr())
+    return dependence.windows(out, shape, {axis: core}, [(a, a) for a in range(len(out)) if a != axis])
 
 
 def _extent(call: Call, letter: str, out: str, letters: dict[str, str], product: _Product) -> int:
@@ -102,7 +114,7 @@ def _cross(call: Call) -> Local:
 
 RULES: dict[str, Rule] = {
     "mm": _contracted(_Product("self", "mat2", "ij,jk->ik")),
-    "_sparse_mm": _contracted(_Product("sparse", "dense", "ij,jk->ik")),
+    "_sparse_addmm": _contracted(_Product("mat1", "mat2", "ij,jk->ik", "self", "alpha")),
     "bmm": _contracted(_Product("self", "mat2", "bij,bjk->bik")),
     "mv": _contracted(_Product("self", "vec", "ij,j->i")),
     "dot": _contracted(_Product("self", "tensor", "i,i->")),

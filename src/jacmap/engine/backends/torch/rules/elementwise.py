@@ -144,12 +144,12 @@ def _coordinates_apart(call: Call) -> Local:
 
 
 _AFFINE = """
-add sub rsub neg clone _to_copy alias _conj _neg_view _conj_physical copy
+add sub rsub neg clone _to_copy _conj _conj_physical copy
 """.split()
 
 _NONE = """
-sign sgn round floor ceil trunc floor_divide heaviside nextafter detach bernoulli multinomial poisson zeros_like
-argmax argmin argsort bucketize searchsorted histc count_nonzero running_statistics sample
+sign sgn round floor ceil trunc floor_divide heaviside detach argmax argmin bucketize searchsorted histc count_nonzero
+running_statistics sample
 """.split()
 
 RULES: dict[str, Rule] = {
@@ -165,5 +165,6 @@ RULES: dict[str, Rule] = {
     "lerp": Rule("elementwise", entrywise, affine=_lerp_is_affine),
     "view_as_real": Rule("elementwise", _coordinates_apart, affine=always, exact=False),
     "view_as_complex": Rule("elementwise", _coordinates_apart, affine=always, exact=False),
+    "complex": Rule("elementwise", entrywise, affine=always),
     "log_sigmoid_forward": Rule("elementwise", each_output, work=costly),
 }

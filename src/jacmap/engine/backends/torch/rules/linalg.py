@@ -74,5 +74,8 @@ _SOLVES = "linalg_solve_triangular _linalg_solve_ex triangular_solve cholesky_so
 RULES: dict[str, Rule] = {
     **{name: Rule("block full", _by_batch, work=_cubic, exact=False) for name in _FACTORISATIONS},
     **{name: Rule("block full", _by_batch, affine=_solves, work=_cubic, exact=False) for name in _SOLVES},
-    **{name: Rule("block full", _fft, affine=always, work=_fft_work) for name in ("_fft_r2c", "_fft_c2r", "_fft_c2c")},
+    **{
+        name: Rule("block full", _fft, affine=always, work=_fft_work, exact=False)
+        for name in ("_fft_r2c", "_fft_c2r", "_fft_c2c")
+    },
 }

@@ -21,7 +21,8 @@ def moved(call: Call, data: list[int] | None = None) -> Local:
     for i, shape in enumerate(call.inputs):
         size = dependence.size_of(shape)
         if i in data:
-            values[i] = torch.arange(count, count + size).reshape(shape)
+            # In float64, which every operation takes; exact far beyond any size.
+            values[i] = torch.arange(count, count + size, dtype=torch.float64).reshape(shape)
             first[i] = count
             count += size
         else:
@@ -34,7 +35,7 @@ def moved(call: Call, data: list[int] | None = None) -> Local:
         for i in data:
             if call.active[i]:
                 size = dependence.size_of(call.inputs[i])
-                mine = rows.ravel() - first[i]
+                mine = rows.ravel().astype(np.int64) - first[i]
                 if mine.size and (mine.min() < 0 or mine.max() >= size):
                     mine = np.where((mine >= 0) & (mine < size), mine, -1)
                 local[k, i] = dependence.gather(mine, size)

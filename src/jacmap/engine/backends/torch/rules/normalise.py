@@ -102,7 +102,6 @@ def _work(call: Call) -> float:
 
 RULES: dict[str, Rule] = {
     "native_layer_norm": Rule("grouped coupling", _layer_norm, work=_work),
-    "_fused_rms_norm": Rule("grouped coupling", _layer_norm, work=_work),
     "native_group_norm": Rule("grouped coupling", _group_norm, work=_work),
     "native_batch_norm": Rule("grouped coupling", _batch_norm, affine=_evaluating, work=_work),
     "_weight_norm_interface": Rule("grouped coupling", _weight_norm, work=_work),

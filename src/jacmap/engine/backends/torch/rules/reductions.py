@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ....graph import Pattern, dependence
-from ...rule import Rule, always, one_varying
+from ...rule import Rule, always, first_alone
 from ..call import Call
 
 Local = dict[tuple[int, int], Pattern]
@@ -117,7 +117,7 @@ RULES: dict[str, Rule] = {
         for name in ("_softmax", "_log_softmax", "_safe_softmax")
     },
     **{
-        name: Rule("axis coupling", _coupled, affine=one_varying, work=_exponential)
+        name: Rule("axis coupling", _coupled, affine=first_alone, exact=False)
         for name in ("_softmax_backward_data", "_log_softmax_backward_data")
     },
 }

@@ -208,7 +208,7 @@ _upsample_nearest_exact3d upsample_linear1d upsample_bilinear2d upsample_triline
 _upsample_bilinear2d_aa _upsample_bicubic2d_aa
 """.split()
 _ADAPTIVE = "_adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_max_pool2d adaptive_max_pool3d".split()
-_AVERAGE = "avg_pool1d avg_pool2d avg_pool3d".split()
+_AVERAGE = "avg_pool2d avg_pool3d".split()
 _LARGEST = "max_pool2d_with_indices max_pool3d_with_indices".split()
 
 RULES: dict[str, Rule] = {
