@@ -99,6 +99,21 @@ def test_causal_attention_is_block_lower_triangular():
     np.testing.assert_array_equal(pattern, allowed)
 
 
+def test_a_mask_built_in_place_is_known():
+    def function(x):
+        mask = torch.full((4, 4), -torch.inf)
+        mask.triu_(1)
+        mask[3, 0] = -torch.inf
+        weights = torch.zeros(4, 4)
+        weights[1:, 1:] += torch.eye(3)
+        return (x @ x.T + mask).softmax(-1) @ x + weights @ x
+
+    _, pattern = check(function, torch.randn(4, 2))
+    allowed = np.tril(np.ones((4, 4), bool))
+    allowed[3, 0] = False
+    np.testing.assert_array_equal(pattern, np.kron(allowed, np.ones((2, 2), bool)))
+
+
 def test_gpt2_from_a_configuration():
     transformers = pytest.importorskip("transformers")
     config = transformers.GPT2Config(

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import Parameter
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from ...graph import Graph, Node, Place, Value
 from ..rule import PASS_WEIGHT, Rule
@@ -172,8 +172,7 @@ class Recorder(TorchDispatchMode):
     ) -> tuple[int, ...]:
         """Record a node (or the constants that it comes to); the values of its outputs. `rule`: not the table's."""
         varying = any(self.values[v].varying for v in inputs)
-        real = all(t.device.type != "meta" for t in made)
-        if not varying and real and all(v in self.fixed for v in inputs):
+        if not varying and all(v in self.fixed for v in inputs):
             return self._constant(operation, inputs, made)
         followed = self.by_value or torch.is_grad_enabled()
         key = _sharing_key(operation, inputs, followed)
@@ -194,6 +193,9 @@ class Recorder(TorchDispatchMode):
         return outputs
 
     def _constant(self, operation: Operation, inputs: tuple[int, ...], made: Sequence[Tensor]) -> tuple[int, ...]:
+        if any(t.device.type == "meta" for t in made):
+            with _disable_current_modes(), torch.no_grad():
+                made = operation([self.facts.found[v] for v in inputs])
         roots = frozenset().union(*(self.facts.roots.get(v, frozenset()) for v in inputs))
         if not roots:
             outputs = tuple(self.literal(t) for t in made)
