@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torch_checks import nonzero, read, replayed, true_jacobian
 
 from jacmap.engine.backends.torch.rules import RULES
@@ -166,6 +167,24 @@ EXAMPLES = {
     "view_as_complex": [E(lambda x: torch.view_as_complex(x).sin(), (3, 2))],
     "complex": [E(torch.complex, M, M, loose=COMPLEX)],
     "log_sigmoid_forward": [E(F.logsigmoid, M)],
+    "_neg_view": [E(lambda x: complex_of(x).conj().imag * 1, M, loose=COMPLEX)],
+    "glu": [E(lambda x: F.glu(x, 1), (3, 4))],
+    "polar": [E(torch.polar, M, M, loose=COMPLEX, domain=(0.3, 2))],
+    "_prelu_kernel": [E(F.prelu, (2, 3), (3,), loose="the slope counts where the input is negative")],
+    **{
+        name: [
+            E(lambda x, f=f: f(x, ZEROS / 4, reduction="none"), M, domain=(0.1, 0.9)),
+            E(lambda x, f=f: f(x, ZEROS / 4), M, domain=(0.1, 0.9)),
+        ]
+        for name, f in {
+            "mse_loss": F.mse_loss,
+            "smooth_l1_loss": F.smooth_l1_loss,
+            "huber_loss": F.huber_loss,
+            "binary_cross_entropy": F.binary_cross_entropy,
+            "binary_cross_entropy_with_logits": F.binary_cross_entropy_with_logits,
+        }.items()
+    },
+    "soft_margin_loss": [E(lambda x: F.soft_margin_loss(x, torch.ones(2, 3).to(x), reduction="none"), M)],
     # -- no derivative
     **{
         name: integers(function)
@@ -203,6 +222,9 @@ EXAMPLES = {
     "slice": move("slice", 2, 0, 4, 2),
     "diagonal": move("diagonal", 1, 0, 2),
     "unfold": move("unfold", 2, 2, 1),
+    "block_diag": [E(lambda x, y: torch.block_diag(x, y), M, (1, 2))],
+    "col2im": [E(lambda x: F.fold(x, (3, 4), 2, padding=1), (1, 4, 20))],
+    "_pack_padded_sequence": [E(lambda x: nn.utils.rnn.pack_padded_sequence(x, [3, 1])[0], (3, 2, 2))],
     "unfold_backward": [E(lambda x: aten.unfold_backward(x, [5], 0, 3, 1), (3, 3))],
     "unbind": move("unbind", 1),
     "split": move("split", 2, 1),
@@ -296,6 +318,11 @@ EXAMPLES = {
     "logsumexp": [E(lambda x: x.logsumexp(1), M)],
     "norm": [E(lambda x: aten.norm(x, 2, [1]), M)],
     "linalg_vector_norm": [E(lambda x: torch.linalg.vector_norm(x, 3, 1), M)],
+    "nll_loss_forward": [
+        E(lambda x: F.nll_loss(x, INDEX[:2], reduction="none"), M),
+        E(lambda x: F.nll_loss(x, INDEX[:2]), M),
+    ],
+    "nll_loss2d_forward": [E(lambda x: F.nll_loss(x, INDEX[None, :, None], reduction="none"), (1, 3, 3, 1))],
     "trace": [E(torch.trace, M)],
     "cumsum": [E(lambda x: x.cumsum(1), M)],
     "cumprod": [E(lambda x: x.cumprod(1), M)],
@@ -357,9 +384,7 @@ EXAMPLES = {
     "_adaptive_avg_pool3d": pool("adaptive_avg_pool3d", (2, 2, 3), shape=(1, 1, 2, 3, 4)),
     "adaptive_max_pool2d": pool("adaptive_max_pool2d", (2, 4), shape=(1, 1, 3, 5)),
     "adaptive_max_pool3d": pool("adaptive_max_pool3d", (2, 2, 1), shape=(1, 1, 2, 3, 2)),
-    "fractional_max_pool2d": [
-        E(fractional, (1, 1, 5, 5))
-    ],
+    "fractional_max_pool2d": [E(fractional, (1, 1, 5, 5))],
     "upsample_nearest1d": [E(up((7,), "nearest"), (1, 2, 3))],
     "upsample_nearest2d": [E(up((5, 2), "nearest"), (1, 2, 3, 4))],
     "upsample_nearest3d": [E(up((3, 2, 5), "nearest"), (1, 1, 2, 3, 2))],

@@ -308,6 +308,11 @@ def test_random_programs_with_views_and_writes(program):
 # -- indexing, stencils, sparse matrices -----------------------------------------------------------------------------
 
 
+def test_packed_sequences():
+    network = nn.LSTM(2, 3)
+    check(lambda x: network(nn.utils.rnn.pack_padded_sequence(x, [3, 2]))[0].data, torch.randn(3, 2, 2))
+
+
 def test_where_index_einsum():
     w = torch.randn(3, 4, 2)
     check(lambda x: torch.where(x > 0, x.roll(1, 1), x[:, [3, 0, 0, 1]]), torch.randn(3, 4))
@@ -420,6 +425,11 @@ def test_custom_functions_are_read_by_their_backward():
         lambda x: torch.func.vmap(lambda r: r.sin().cumsum(0))(x),
         lambda x: torch.func.jacrev(lambda a: a**2 * a.flip(0))(x).sum(0),
         lambda x: torch.func.jvp(lambda a: a**3, (x,), (torch.ones_like(x),))[1],
+        lambda x: torch.func.hessian(lambda a: (a**3 * a.roll(1)).sum())(x[0, :3]),
+        lambda x: torch.func.jacfwd(lambda a: a**3 * a.roll(1))(x[0]),
+        lambda x: torch.func.jacrev(torch.func.jacrev(lambda a: (a**3 * a.roll(1)).sum()))(x[0]),
+        lambda x: torch.autograd.functional.jacobian(lambda a: a**2, x[0], create_graph=True, vectorize=True),
+        lambda x: torch.autograd.functional.hessian(lambda a: (a**3 * a.roll(1)).sum(), x[0], create_graph=True),
         lambda x: torch.func.vmap(torch.func.grad(lambda r: (r**3).sum()))(x),
         lambda x: torch.autograd.grad((x**3 * x.roll(1)).sum(), x, create_graph=True)[0],
         lambda x: torch.autograd.grad((x**3).sum(), x)[0] * x,

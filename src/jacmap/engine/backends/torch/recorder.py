@@ -22,7 +22,7 @@ from .facts import Facts
 from .guard import Belongings, version_of
 from .refused import refuse
 from .rules import by_value, lookup
-from .source import Scopes
+from .source import Scopes, transformed
 from .special import HANDLERS, SAMPLES
 from .storages import Storages
 
@@ -135,9 +135,9 @@ class Recorder(TorchDispatchMode):
         under `no_grad`. Else it was made below autograd (a conjugation carried out), and AD knows nothing of it.
         """
         v = self.storages.read(tensor)
-        if self.by_value or not self.values[v].active or tensor.requires_grad or id(tensor) in self.own:
+        if self.by_value or not self.values[v].active or tensor.requires_grad:
             return v
-        return self.detached(v)
+        return v if id(tensor) in self.own or transformed() else self.detached(v)
 
     def detached(self, v: int) -> int:
         if v not in self.cut_off:
@@ -174,7 +174,7 @@ class Recorder(TorchDispatchMode):
         varying = any(self.values[v].varying for v in inputs)
         if not varying and all(v in self.fixed for v in inputs):
             return self._constant(operation, inputs, made)
-        followed = self.by_value or torch.is_grad_enabled()
+        followed = self.followed()
         key = _sharing_key(operation, inputs, followed)
         if key is not None and key in self.shared:
             return self.shared[key]
@@ -214,6 +214,10 @@ class Recorder(TorchDispatchMode):
             else:
                 self.facts.give(v, self.facts.found[v], roots)  # type: ignore[arg-type]
         return outputs
+
+    def followed(self) -> bool:
+        """Does AD see what runs now?"""
+        return self.by_value or torch.is_grad_enabled() or transformed()
 
     def call(self, operation: Operation, inputs: tuple[int, ...], made: Sequence[Tensor]) -> Call:
         facts = self.facts
@@ -346,9 +350,10 @@ class Recorder(TorchDispatchMode):
         """`target` holds v from now on; AD sees it unless it is switched off or the target hidden from it."""
         storage = self.storages.find(target)
         assert storage is not None and storage.whole is not None
-        if not (self.by_value or torch.is_grad_enabled()) and self.values[v].active:
+        followed = self.followed()
+        if not followed and self.values[v].active:
             v = self.detached(v)
-        hidden = self.values[storage.whole].active and not (torch.is_grad_enabled() and target.requires_grad)
+        hidden = self.values[storage.whole].active and not (followed and target.requires_grad)
         self.storages.write(target, v, derivative=self.by_value or not hidden)
 
     def finish(self, inputs: Sequence[int], others: Sequence[int], outputs: Sequence[int]) -> Graph:

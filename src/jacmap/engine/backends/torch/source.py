@@ -55,6 +55,19 @@ class Scopes:
         return Place(self.stack[-1][1] if self.stack else "", user_line())
 
 
+_TRANSFORMS = (_HIDDEN[0] + "_functorch" + os.sep, _HIDDEN[0] + "_vmap_internals.py")
+
+
+def transformed() -> bool:
+    """Does a transformation of torch.func run? Below it, flags tell about its levels, not about AD from outside."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_filename.startswith(_TRANSFORMS):
+            return True
+        frame = frame.f_back
+    return False
+
+
 def user_line() -> str:
     """The innermost frame outside PyTorch and jacmap, as "file.py:12 (function)"; empty when there is none."""
     frame: FrameType | None = sys._getframe(1)

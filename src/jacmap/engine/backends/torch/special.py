@@ -109,6 +109,16 @@ def _dropout(recorder: Recorder, func: Any, args: Any, kwargs: Any) -> Any:
     return out, mask
 
 
+def _pack(recorder: Recorder, func: Any, args: Any, kwargs: Any) -> Any:
+    """The batch sizes of a packed sequence follow from the lengths alone."""
+    inputs = tuple(recorder.read(t) for t in args[:2])
+    data, sizes = func(*args, **kwargs)
+    operation = Operation("_pack_padded_sequence", func, (Ref(0), Ref(1), *args[2:]), kwargs)
+    recorder.made([data], recorder.operation(operation, inputs, [data, sizes])[:1])
+    recorder.made([sizes], [recorder.literal(sizes)] if inputs[1] in recorder.fixed else [recorder.outside(sizes)])
+    return data, sizes
+
+
 # Random operations that autograd takes as independent of their arguments; others (rrelu, gamma variables) are not.
 SAMPLES = set(
     """
@@ -146,4 +156,5 @@ HANDLERS: dict[Any, Callable[[Any, Any, Any, Any], Any]] = {
     aten._batch_norm_with_update.default: _batch_norm,
     aten.cudnn_batch_norm.default: _batch_norm,
     aten.native_dropout.default: _dropout,
+    aten._pack_padded_sequence.default: _pack,
 }

@@ -37,7 +37,7 @@ UNKNOWN = Rule(
 
 def lookup(operation: Operation) -> Rule:
     """The rule of an operation; the sound full one, with a note for `explain`, when nothing is known of it."""
-    rule = RULES.get(operation.name)
+    rule = RULES.get(operation.name) or RULES.get(operation.name.removesuffix("_copy"))
     if rule is not None:
         return rule
     return POINTWISE if torch.Tag.pointwise in getattr(operation.function, "tags", ()) else UNKNOWN

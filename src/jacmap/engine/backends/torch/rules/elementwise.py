@@ -144,12 +144,26 @@ def _coordinates_apart(call: Call) -> Local:
 
 
 _AFFINE = """
-add sub rsub neg clone _to_copy _conj _conj_physical copy
+add sub rsub neg clone _to_copy _conj _conj_physical _neg_view copy
 """.split()
 
 _NONE = """
 sign sgn round floor ceil trunc floor_divide heaviside detach argmax argmin bucketize searchsorted histc count_nonzero
 running_statistics sample
+""".split()
+
+
+def _halves(call: Call) -> Local:
+    """glu: the first half times the sigmoid of the second."""
+    shape = call.inputs[0]
+    first, second = np.split(dependence.row_numbers(shape), 2, axis=call.params["dim"])
+    size = dependence.size_of(shape)
+    return {(0, 0): dependence.gather(first, size) | dependence.gather(second, size)}
+
+
+# Entry by entry, or everything where they are summed up.
+_LOSSES = """
+mse_loss smooth_l1_loss huber_loss binary_cross_entropy binary_cross_entropy_with_logits soft_margin_loss
 """.split()
 
 RULES: dict[str, Rule] = {
@@ -165,6 +179,10 @@ RULES: dict[str, Rule] = {
     "lerp": Rule("elementwise", entrywise, affine=_lerp_is_affine),
     "view_as_real": Rule("elementwise", _coordinates_apart, affine=always, exact=False),
     "view_as_complex": Rule("elementwise", _coordinates_apart, affine=always, exact=False),
+    "glu": Rule("elementwise", _halves, work=costly),
+    "polar": Rule("elementwise", entrywise, work=costly),
+    "_prelu_kernel": Rule("elementwise", each_output),
+    **{name: Rule("elementwise", each_output, work=costly) for name in _LOSSES},
     "complex": Rule("elementwise", entrywise, affine=always),
     "log_sigmoid_forward": Rule("elementwise", each_output, work=costly),
 }

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch.utils._python_dispatch import _disable_current_modes
 
 from ....graph import Pattern, dependence
-from ...rule import Rule, always
+from ...rule import Rule, always, every_pair
 from ..call import Call, Ref
 
 Local = dict[tuple[int, int], Pattern]
@@ -63,8 +64,26 @@ def _write(call: Call) -> Local:
 def _unfold_backward(call: Call) -> Local:
     """Each entry is the sum of its copies in the windows."""
     shape, p = tuple(call.params["input_sizes"]), call.params
-    rows = torch.arange(dependence.size_of(shape)).reshape(shape).unfold(p["dim"], p["size"], p["step"])
+    with _disable_current_modes(), torch._C._DisableFuncTorch():
+        rows = torch.arange(dependence.size_of(shape)).reshape(shape).unfold(p["dim"], p["size"], p["step"])
     return {(0, 0): dependence.gather(rows.numpy(), dependence.size_of(shape)).T}
+
+
+def _col2im(call: Call) -> Local:
+    """Each entry of the image is the sum of its copies in the columns."""
+    p, out = call.params, call.out
+    rows = torch.arange(dependence.size_of(out), dtype=torch.float64).reshape(out) + 1
+    with _disable_current_modes(), torch._C._DisableFuncTorch():
+        columns = torch.nn.functional.unfold(rows, p["kernel_size"], p["dilation"], p["padding"], p["stride"])
+    source = columns.numpy().astype(np.int64).ravel() - 1
+    return {(0, 0): dependence.gather(source, dependence.size_of(out)).T}
+
+
+def _packed(call: Call) -> Local:
+    """Steps of sequences laid one after another; the lengths say which."""
+    if call.known(1) is None:
+        return every_pair(call)
+    return {(0, 0): found} if (found := moved(call, [0]).get((0, 0))) is not None else {}
 
 
 def free(call: Call) -> float:
@@ -76,12 +95,14 @@ _PLAIN = """
 view _unsafe_view _reshape_alias permute t transpose expand squeeze unsqueeze select slice diagonal unfold unbind
 split split_with_sizes unsafe_split unsafe_split_with_sizes cat stack roll flip rot90 repeat tril triu diag_embed
 constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d replication_pad3d
-pixel_shuffle pixel_unshuffle channel_shuffle im2col slice_scatter select_scatter diagonal_scatter
+pixel_shuffle pixel_unshuffle channel_shuffle im2col block_diag slice_scatter select_scatter diagonal_scatter
 slice_backward select_backward diagonal_backward
 """.split()
 
 RULES: dict[str, Rule] = {
     **{name: Rule("gather", moved, affine=always, work=free) for name in _PLAIN},
+    "col2im": Rule("reduction", _col2im, affine=always),
+    "_pack_padded_sequence": Rule("gather", _packed, affine=always, work=free),
     "read": Rule("gather", _read, affine=always, work=free),
     "write": Rule("scatter", _write, affine=always, work=free),
     "unseen write": Rule("scatter", _write, affine=lambda call: False, work=free),

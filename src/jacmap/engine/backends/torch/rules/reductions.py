@@ -87,6 +87,17 @@ def _each_slice(call: Call) -> Local:
     return {(0, 0): dependence.by_axes(call.out, [axis], call.inputs[0], [axis])}
 
 
+def _negative_log_likelihood(call: Call) -> Local:
+    """Scores (N, C, …) → losses (N, …), or their sum."""
+    scores, out = call.inputs[0], call.out
+    if not call.active[0]:
+        return {}
+    if len(out) != len(scores) - 1 or len(scores) == 1:
+        return {(0, 0): dependence.full(out, scores)}
+    kept = [0, *range(2, len(scores))]
+    return {(0, 0): dependence.by_axes(out, range(len(out)), scores, kept)}
+
+
 def _input_work(call: Call) -> float:
     return float(dependence.size_of(call.inputs[0]))
 
@@ -107,6 +118,10 @@ RULES: dict[str, Rule] = {
     },
     "logsumexp": Rule("reduction", _reduce, work=_exponential),
     **{name: Rule("reduction", _norm, work=_input_work) for name in ("norm", "linalg_vector_norm")},
+    **{
+        name: Rule("reduction", _negative_log_likelihood, affine=first_alone, exact=False)
+        for name in ("nll_loss_forward", "nll_loss2d_forward")
+    },
     "trace": Rule("reduction", _trace, affine=always),
     "cumsum": Rule("axis coupling", _cumulative, affine=always),
     **{name: Rule("axis coupling", _cumulative) for name in "cumprod cummax cummin logcumsumexp".split()},
