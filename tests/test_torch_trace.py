@@ -418,6 +418,25 @@ def test_custom_functions_are_read_by_their_backward():
     assert pattern.all() and "could not be read" in reading.graph.notes()[0]
 
 
+def test_a_derivative_from_elsewhere_is_taken_in_full():
+    # What a C++ extension does: the forward runs without AD, the result has a derivative all the same.
+    def function(x):
+        return super(torch.autograd.Function, Rounded).apply(x).sin() * 2
+
+    reading, pattern = check(function, torch.randn(3), replay=False)
+    assert pattern.all() and "outside of Python" in reading.graph.notes()[0]
+
+
+@pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")
+def test_scripted_functions():
+    @torch.jit.script
+    def scripted(x: torch.Tensor) -> torch.Tensor:
+        return x.sin() * x.tanh() + x.flip(0)
+
+    for _ in range(4):  # by then it runs a graph with a derivative of its own
+        check(lambda x: scripted(x), torch.randn(3), replay=False)
+
+
 @pytest.mark.parametrize(
     "function",
     [

@@ -66,19 +66,19 @@ def copied(source: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor
 
 def read(whole: Tensor, rows: Tensor) -> Tensor:
     """A view gathered from the memory that it lies in."""
-    return whole.reshape(-1).index_select(0, rows.reshape(-1)).reshape(rows.shape)
+    return whole.reshape(-1).index_select(0, rows.reshape(-1).to(whole.device)).reshape(rows.shape)
 
 
 def write(whole: Tensor, values: Tensor, rows: Tensor) -> Tensor:
     """The memory after a write through a view; `rows`: for each entry its number in (whole, values)."""
     both = torch.cat([whole.reshape(-1), values.reshape(-1)])
-    return both.index_select(0, rows.reshape(-1)).reshape(whole.shape)
+    return both.index_select(0, rows.reshape(-1).to(whole.device)).reshape(whole.shape)
 
 
 def unseen_write(whole: Tensor, values: Tensor, rows: Tensor) -> Tensor:
     """A write that AD does not see: the derivative of what was there stays."""
     after = write(whole, values, rows)
-    written = (rows >= whole.numel()).reshape(whole.shape)
+    written = (rows >= whole.numel()).reshape(whole.shape).to(whole.device)
     return torch.where(written, after + (whole - whole.detach()), after)
 
 
@@ -88,6 +88,11 @@ def running_statistics(x: Tensor, mean: Tensor, var: Tensor, momentum: float) ->
     x = x.detach()
     new_mean, new_var = x.mean(axes), x.var(axes, unbiased=True)
     return mean + momentum * (new_mean - mean), var + momentum * (new_var - var)
+
+
+def hidden_derivative(value: Tensor, *inputs: Tensor) -> Tensor:
+    """A value whose derivative was made outside of what is recorded."""
+    return value
 
 
 class Sample:

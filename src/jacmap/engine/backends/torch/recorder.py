@@ -57,6 +57,8 @@ class Recorder(TorchDispatchMode):
         self.samples = 0
         self.steering: set[int] = set()  # values, not depending on x, that Python code branched on
         self.shared: dict[Any, tuple[int, ...]] = {}
+        self.inputs: list[int] = []
+        self.shadow: set[int] = set()  # values that depend on x, made where AD does not follow
         self.cut_off: dict[int, int] = {}
         self.own: dict[int, Tensor] = {}  # by id: made with AD switched on, and not an alias of anything
 
@@ -72,6 +74,7 @@ class Recorder(TorchDispatchMode):
     def moving(self, tensor: Tensor) -> int:
         v = self.value(tensor, True, True)
         self.storages.give(tensor, v)
+        self.inputs.append(v)
         return v
 
     def argument(self, tensor: Tensor) -> int:
@@ -135,9 +138,20 @@ class Recorder(TorchDispatchMode):
         under `no_grad`. Else it was made below autograd (a conjugation carried out), and AD knows nothing of it.
         """
         v = self.storages.read(tensor)
+        if v in self.shadow and tensor.requires_grad and not tensor.is_leaf:
+            return self.reopened(v, tensor)
         if self.by_value or not self.values[v].active or tensor.requires_grad:
             return v
         return v if id(tensor) in self.own or transformed() else self.detached(v)
+
+    def reopened(self, v: int, tensor: Tensor) -> int:
+        """Made hidden from AD, yet AD follows it: an extension or a compiled graph brought its own derivative."""
+        operation = Operation(
+            "hidden derivative", functional.hidden_derivative, tuple(Ref(k) for k in range(1 + len(self.inputs)))
+        )
+        (opened,) = self.operation(operation, (v, *self.inputs), [tensor])
+        self.storages.reopen(tensor, opened)
+        return opened
 
     def detached(self, v: int) -> int:
         if v not in self.cut_off:
@@ -254,6 +268,8 @@ class Recorder(TorchDispatchMode):
         if not fresh and all(self.storages.has(t) for t in made):
             return out  # a view that is known already: alias, detach, view of the same shape
         outputs = self.operation(Operation(_name(func), func, *numbered(args, kwargs)), inputs, made)
+        if not (self.by_value or torch.is_grad_enabled() and any(t.requires_grad for t in given)):
+            self.shadow.update(v for v in outputs if self.values[v].varying and not self.values[v].active)
         self.made(made, outputs)
         return out
 

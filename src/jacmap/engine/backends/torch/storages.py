@@ -102,6 +102,17 @@ class Storages:
         assert storage is not None
         storage.views.setdefault(geometry_of(tensor), value)
 
+    def reopen(self, tensor: Tensor, value: int) -> None:
+        """The same numbers, with a derivative that was not seen before."""
+        if tensor.layout != torch.strided:
+            self.by_object[id(tensor)] = (tensor, value)
+            return
+        storage, geometry = self.find(tensor), geometry_of(tensor)
+        assert storage is not None
+        storage.views[geometry] = value
+        if storage.geometry == geometry:
+            storage.whole = value
+
     def has(self, tensor: Tensor) -> bool:
         """Is the value of just this tensor known, without a gather?"""
         if tensor.layout != torch.strided:

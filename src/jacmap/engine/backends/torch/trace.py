@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
@@ -14,6 +16,9 @@ from .custom import intercepted
 from .guard import concrete, plain, version_of
 from .recorder import Recorder
 from .refused import recording
+
+# What surrounds a recorded run is switched for the whole process.
+_ONE_AT_A_TIME = threading.RLock()
 
 Call = Callable[[Sequence[Any], Sequence[Any]], Sequence[Any]]
 
@@ -44,7 +49,7 @@ def graph_of(call: Call, moving: Sequence[Tensor], others: Sequence[Tensor]) -> 
     `requires_grad` and the random state are afterwards as they were, also after an error.
     """
     recorder = Recorder()
-    with plain(), intercepted(), recording(recorder), recorder.scopes.followed():
+    with _ONE_AT_A_TIME, plain(), intercepted(), recording(recorder), recorder.scopes.followed():
         with _disable_current_modes():
             # Neither leaves (which must not be written in place) nor without gradient (kernels would be fused).
             xs = [_followed(concrete(t)) for t in moving]
@@ -54,10 +59,11 @@ def graph_of(call: Call, moving: Sequence[Tensor], others: Sequence[Tensor]) -> 
         try:
             with recorder:
                 leaves = list(call(xs, rest))
+                leaves = [leaf if isinstance(leaf, Tensor) else torch.as_tensor(leaf) for leaf in leaves]
             outputs = [recorder.read(leaf) for leaf in leaves]
+            seen = [leaf.detach().clone() for leaf in leaves]
         finally:
             recorder.belongings.put_back()
-        seen = [leaf.detach() for leaf in leaves]
     graph = recorder.finish(inputs, given, outputs)
     reached = _ancestors(recorder, recorder.steering)
     recorder.facts.relied |= reached & set(recorder.watch)

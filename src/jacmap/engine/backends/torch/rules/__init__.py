@@ -35,8 +35,18 @@ UNKNOWN = Rule(
 )
 
 
+HIDDEN = Rule(
+    "unknown",
+    every_pair,
+    exact=False,
+    note="made outside of Python and not to be read, taken to read every input",
+)
+
+
 def lookup(operation: Operation) -> Rule:
     """The rule of an operation; the sound full one, with a note for `explain`, when nothing is known of it."""
+    if operation.name == "hidden derivative":
+        return HIDDEN
     rule = RULES.get(operation.name) or RULES.get(operation.name.removesuffix("_copy"))
     if rule is not None:
         return rule
