@@ -19,6 +19,7 @@ from ...._errors import TraceError
 from ...graph import Pattern, dependence, forward
 from ..rule import Local, Rule
 from .call import Operation, Ref, replaced
+from .inplace import write
 from .recorder import Recorder
 from .refused import active_recorder, recording
 
@@ -63,7 +64,7 @@ def _recorded(recorder: Recorder, cls: Any, run: Any, args: tuple[Any, ...], kwa
         rule = _rule(cls, *_patterns(recorder, given, made))
         for tensor, v in zip(made, recorder.operation(operation, inputs, made, rule), strict=True):
             if any(tensor is w for w in written):
-                recorder.write(tensor, v)
+                write(recorder, tensor, v)
             else:
                 recorder.storages.give(tensor, v)
     return tuple(returned) if isinstance(out, tuple) else returned[0]

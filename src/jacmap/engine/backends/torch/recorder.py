@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import weakref
 from collections.abc import Sequence
@@ -14,12 +13,14 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
-from ...graph import Graph, Node, Place, Value
-from ..rule import PASS_WEIGHT, Rule
+from ...graph import Graph, Node, Value
+from ..rule import Rule
 from . import functional
-from .call import Call, Operation, Ref, replaced, tensors_in
+from .call import Call, Operation, Ref, tensors_in
 from .facts import Facts
 from .guard import Belongings, version_of
+from .inplace import in_place
+from .nodes import name_of, node_of, numbered, sharing_key
 from .refused import refuse
 from .rules import by_value, lookup
 from .source import Scopes, transformed
@@ -189,7 +190,7 @@ class Recorder(TorchDispatchMode):
         if not varying and all(v in self.fixed for v in inputs):
             return self._constant(operation, inputs, made)
         followed = self.followed()
-        key = _sharing_key(operation, inputs, followed)
+        key = sharing_key(operation, inputs, followed)
         if key is not None and key in self.shared:
             return self.shared[key]
         if rule is None:
@@ -201,7 +202,7 @@ class Recorder(TorchDispatchMode):
         if not self.by_value or not active:
             dtypes = tuple(t.dtype for t in made)
             self.facts.derive(call, inputs, outputs, dtypes)
-        self.nodes.append(_node(operation, rule, call, inputs, outputs, self.scopes.place()))
+        self.nodes.append(node_of(operation, rule, call, inputs, outputs, self.scopes.place()))
         if key is not None:
             self.shared[key] = outputs
         return outputs
@@ -217,7 +218,7 @@ class Recorder(TorchDispatchMode):
             rule = lookup(operation)
             outputs = tuple(self.value(t, False, False) for t in made)
             call = self.call(operation, inputs, made)
-            self.nodes.append(_node(operation, rule, call, inputs, outputs, self.scopes.place()))
+            self.nodes.append(node_of(operation, rule, call, inputs, outputs, self.scopes.place()))
             for v, tensor in zip(outputs, made, strict=True):
                 self.fixed.add(v)
                 self.facts.give(v, tensor.detach(), roots)
@@ -257,7 +258,7 @@ class Recorder(TorchDispatchMode):
             return handler(self, func, args, kwargs)
         written = functional.written_arguments(func)
         if written:
-            return self._in_place(func, args, kwargs, written)
+            return in_place(self, func, args, kwargs, written)
         inputs = tuple(self.read(t) for t in given)
         out = func(*args, **kwargs)
         made = list(tensors_in(out))
@@ -267,7 +268,7 @@ class Recorder(TorchDispatchMode):
         fresh = [t for t in made if not (t.layout == torch.strided and self.storages.knows(t))]
         if not fresh and all(self.storages.has(t) for t in made):
             return out  # a view that is known already: alias, detach, view of the same shape
-        outputs = self.operation(Operation(_name(func), func, *numbered(args, kwargs)), inputs, made)
+        outputs = self.operation(Operation(name_of(func), func, *numbered(args, kwargs)), inputs, made)
         if not (self.by_value or torch.is_grad_enabled() and any(t.requires_grad for t in given)):
             self.shadow.update(v for v in outputs if self.values[v].varying and not self.values[v].active)
         self.made(made, outputs)
@@ -290,7 +291,7 @@ class Recorder(TorchDispatchMode):
         """Is this a random operation through which no derivative passes?"""
         if torch.Tag.nondeterministic_seeded not in func.tags:
             return False
-        return _name(func) in SAMPLES or not any(self.values[v].active for v in inputs)
+        return name_of(func) in SAMPLES or not any(self.values[v].active for v in inputs)
 
     def sampled(self, inputs: tuple[int, ...], drawn: Sequence[Tensor]) -> Sequence[int]:
         """A random operation: what it drew stays, and its zeros are chance, not known."""
@@ -301,77 +302,6 @@ class Recorder(TorchDispatchMode):
         operation = Operation("sample", functional.Sample(frozen), tuple(Ref(i) for i in range(len(inputs))))
         return self.operation(operation, inputs, frozen)
 
-    def _in_place(self, func: Any, args: Any, kwargs: Any, written: list[str]) -> Any:
-        """Run it; record its functional form, then the write."""
-        given, spec = list(tensors_in((args, kwargs))), numbered(args, kwargs)
-        params = Operation(_name(func), func, *spec).params
-        refs = [ref for name in written for ref in _refs(params[name])]
-        targets = [given[ref.index] for ref in refs]
-        for target in targets:
-            self.prepare(target)
-        inputs = tuple(self.read(t) for t in given)
-        random = self.draws(func, inputs)
-        out = func(*args, **kwargs)
-        beside = [t for t in tensors_in(out) if not self.storages.knows(t)]
-        # What is known of the results must not change with the memory that they are written to.
-        results = [*(t.detach().clone() for t in targets), *beside]
-        if random:
-            overwritten = {ref.index for ref in refs}
-            values = self.sampled(tuple(v for k, v in enumerate(inputs) if k not in overwritten), results)
-        else:
-            values = self._functional(func, spec, inputs, refs, results)
-        for target, v in zip(targets, values, strict=False):
-            self.write(target, v)
-        self.made(beside, values[len(targets) :])
-        return out
-
-    def _functional(
-        self,
-        func: Any,
-        spec: tuple[Any, Any],
-        inputs: tuple[int, ...],
-        refs: list[Ref],
-        results: list[Tensor],
-    ) -> Sequence[int]:
-        """The operation as one that returns what it writes; `results`: that, then what else it makes."""
-        form = functional.functional_form(func)
-        if form is None or len(results) > len(refs):
-            on_copies = functional.OnCopies(func, tuple(ref.index for ref in refs))
-            operands = tuple(Ref(k) for k in range(len(inputs)))
-            operation = Operation(_name(func), on_copies, (operands, *functional.OnCopies.held(spec)))
-            return self.operation(operation, inputs, results)
-        outs = [a.name for a in func._schema.arguments if a.is_out]
-        args, kwargs = spec[0], {k: v for k, v in spec[1].items() if k not in outs}
-        used = [ref.index for ref in _refs((args, kwargs))]
-        order = {old: new for new, old in enumerate(used)}
-        args, kwargs = replaced((args, kwargs), Ref, lambda ref: Ref(order[ref.index]))
-        operation = Operation(_name(form), form, args, kwargs, results[0].dtype)
-        return self.operation(operation, tuple(inputs[k] for k in used), results)
-
-    def prepare(self, target: Tensor) -> None:
-        """Before memory is written: outside memory is kept, to be put back; known numbers in it are copied."""
-        storage = self.storages.find(target)
-        if storage is None or storage.whole is None:
-            self.belongings.written(target)
-            self.storages.open(target)
-            storage = self.storages.find(target)
-        assert storage is not None
-        self.facts.keep(storage.held)
-        for v in storage.held:
-            if v in self.constants and v not in self.watch:  # outside memory is put back afterwards
-                self.constants[v] = self.facts.found[v]  # type: ignore[assignment]
-        storage.held.clear()
-
-    def write(self, target: Tensor, v: int) -> None:
-        """`target` holds v from now on; AD sees it unless it is switched off or the target hidden from it."""
-        storage = self.storages.find(target)
-        assert storage is not None and storage.whole is not None
-        followed = self.followed()
-        if not followed and self.values[v].active:
-            v = self.detached(v)
-        hidden = self.values[storage.whole].active and not (followed and target.requires_grad)
-        self.storages.write(target, v, derivative=self.by_value or not hidden)
-
     def finish(self, inputs: Sequence[int], others: Sequence[int], outputs: Sequence[int]) -> Graph:
         needed = set(outputs)
         kept = []
@@ -381,55 +311,3 @@ class Recorder(TorchDispatchMode):
                 needed.update(node.inputs)
         constants = {v: c for v, c in self.constants.items() if v in needed}
         return Graph(self.values, kept[::-1], tuple(inputs), tuple(outputs), tuple(others), constants)
-
-
-def _node(
-    operation: Operation, rule: Rule, call: Call, inputs: tuple[int, ...], outputs: tuple[int, ...], place: Place
-) -> Node:
-    is_active = any(call.active)
-    modes = rule.modes(call) if is_active else (True, True)
-    size = float(sum(math.prod(shape) for shape in call.outputs))
-    work = rule.work(call) if rule.work is not None else size
-    return Node(
-        op=operation.name,
-        inputs=inputs,
-        outputs=outputs,
-        local_of=lambda: rule.local(call),
-        place_of=lambda: place,
-        affine=is_active and rule.affine(call),
-        forward=modes[0],
-        reverse=modes[1],
-        work=work,
-        pass_work=PASS_WEIGHT.get(rule.kind, 1.0) * work if rule.work else work,
-        payload=operation,
-        note=f"{operation.name}: {rule.note}" if rule.note else "",
-    )
-
-
-def numbered(args: Any, kwargs: Any) -> tuple[Any, Any]:
-    """The arguments with `Ref(0)`, `Ref(1)`, ... in place of the tensors."""
-    counter = itertools.count()
-    return replaced((tuple(args), dict(kwargs)), Tensor, lambda t: Ref(next(counter)))
-
-
-def _name(func: Any) -> str:
-    """The operation's name without its overload; outside of ATen with its namespace."""
-    return str(func._schema.name).removeprefix("aten::")
-
-
-def _refs(tree: Any) -> list[Ref]:
-    found: list[Ref] = []
-
-    def note(ref: Ref) -> Ref:
-        found.append(ref)
-        return ref
-
-    replaced(tree, Ref, note)
-    return found
-
-
-def _sharing_key(operation: Operation, inputs: tuple[int, ...], followed: bool) -> Any:
-    """Two operations with the same key compute the same values; None when that cannot be told cheaply."""
-    if not isinstance(operation.function, torch._ops.OpOverload):
-        return None
-    return operation.function, repr(operation.args), repr(operation.kwargs), operation.dtype, inputs, followed

@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from . import functional
 from .call import Operation, Ref, tensors_in
+from .inplace import prepare, write
 
 if TYPE_CHECKING:
     from .recorder import Recorder
@@ -36,22 +37,22 @@ def _as_strided(recorder: Recorder, func: Any, args: Any, kwargs: Any) -> Any:
 
 def _filled(recorder: Recorder, func: Any, args: Any, kwargs: Any) -> Any:
     """`zero_`, `fill_` with a number."""
-    recorder.prepare(args[0])
+    prepare(recorder, args[0])
     out = func(*args, **kwargs)
-    recorder.write(args[0], recorder.literal(args[0].detach().clone()))
+    write(recorder, args[0], recorder.literal(args[0].detach().clone()))
     return out
 
 
 def _copy(recorder: Recorder, func: Any, args: Any, kwargs: Any) -> Any:
     """`copy_`, `fill_` with a tensor: what was there does not matter."""
     target, source = args[0], args[1]
-    recorder.prepare(target)
+    prepare(recorder, target)
     v = recorder.read(source)
     out = func(*args, **kwargs)
     if source.shape != target.shape or source.dtype != target.dtype:
         operation = Operation("copy", functional.copied, (Ref(0), tuple(target.shape), target.dtype))
         v = recorder.operation(operation, (v,), [target.detach().clone()])[0]
-    recorder.write(target, v)
+    write(recorder, target, v)
     return out
 
 
@@ -68,7 +69,7 @@ def _batch_norm(recorder: Recorder, func: Any, args: Any, kwargs: Any) -> Any:
     old = []
     for buffer in (mean, var):
         if buffer is not None:
-            recorder.prepare(buffer)
+            prepare(recorder, buffer)
             old.append(recorder.read(buffer))
     operands = [x, params["weight"], params["bias"], None, None]
     inputs = recorder.read(x)
@@ -80,7 +81,7 @@ def _batch_norm(recorder: Recorder, func: Any, args: Any, kwargs: Any) -> Any:
         )
         updated = recorder.operation(operation, (inputs, *old), [mean.detach().clone(), var.detach().clone()])
         for buffer, v in zip((mean, var), updated, strict=True):
-            recorder.write(buffer, v)
+            write(recorder, buffer, v)
     return out
 
 
