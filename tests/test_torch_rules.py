@@ -38,6 +38,7 @@ def E(function, *args, **options):
 V, M = (4,), (2, 3)
 INDEX = torch.tensor([2, 0, 2])
 MASK = torch.tensor([[True, False, True], [False, True, True]])
+FIRST = torch.tensor([[True, False, False], [False, False, False]])
 SPARSE = torch.tensor([[0.0, 2.0, 0.0, 1.0], [3.0, 0.0, 0.0, 0.0]], dtype=torch.float64)
 ZEROS = torch.tensor([[1.0, 0.0, 2.0], [0.0, 3.0, 0.0]], dtype=torch.float64)
 COMPLEX = "an entry of a complex value is two numbers"
@@ -336,7 +337,11 @@ EXAMPLES = {
         E(lambda x: x.softmax(1), M),
         E(lambda x: x.masked_fill(MASK, -torch.inf).softmax(1), M, loose="one entry alone in its row is always 1"),
     ],
-    "_log_softmax": [E(lambda x: x.log_softmax(1), M)],
+    "_log_softmax": [
+        E(lambda x: x.log_softmax(1), M),
+        E(lambda x: (x + torch.zeros_like(x).masked_fill(MASK, -torch.inf)).log_softmax(1)[~MASK], M, loose="as above"),
+        E(lambda x: x.where(~FIRST, -torch.inf).log_softmax(1), (2, 3)),
+    ],
     "_safe_softmax": [E(lambda x: aten._safe_softmax(x, 1), M)],
     "_softmax_backward_data": [E(lambda g, y: aten._softmax_backward_data(g, y, 1, torch.float64), M, M)],
     "_log_softmax_backward_data": [E(lambda g, y: aten._log_softmax_backward_data(g, y, 1, torch.float64), M, M)],

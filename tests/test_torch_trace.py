@@ -99,6 +99,19 @@ def test_causal_attention_is_block_lower_triangular():
     np.testing.assert_array_equal(pattern, allowed)
 
 
+def test_a_masked_softmax_thins_what_it_weighs_and_no_more():
+    mask = torch.triu(torch.ones(3, 3, dtype=torch.bool), 1)
+
+    def function(x):
+        scores, values = x[:3], x[3:]
+        return scores.masked_fill(mask, -torch.inf).softmax(1) @ values
+
+    _, pattern = check(function, torch.randn(6, 3))
+    by_values = np.kron(np.tril(np.ones((3, 3), bool)), np.eye(3, dtype=bool))
+    np.testing.assert_array_equal(pattern[:, 9:], by_values)
+    assert pattern[:, :9].sum() == 3 * 6
+
+
 def test_a_mask_built_in_place_is_known():
     def function(x):
         mask = torch.full((4, 4), -torch.inf)
@@ -458,7 +471,8 @@ def test_scripted_functions():
     ],
 )
 def test_derivatives_and_transforms_inside(function):
-    check(function, torch.randn(3, 4), replay=False)
+    reading, _ = check(function, torch.randn(3, 4), replay=False)
+    assert not reading.graph.notes(), "followed to the end, not given up"
 
 
 def test_jacobian_of_a_gradient_is_as_sparse_as_it_is():

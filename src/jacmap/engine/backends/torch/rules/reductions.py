@@ -46,22 +46,26 @@ def _coupled(call: Call) -> Local:
 
 
 def _softmax(call: Call) -> Local:
-    """Entries known to be zero (their score is −∞) pass nothing, neither in nor out."""
+    """∂pᵢ/∂xⱼ = pᵢ (δᵢⱼ − pⱼ): entries known to be zero (their score is −∞) pass nothing, neither in nor out.
+
+    The logarithm has ∂/∂xⱼ = δᵢⱼ − pⱼ: there such an entry still reads the others, and itself.
+    """
     local = _coupled(call)
-    if (0, 0) not in local:
-        return local
-    score = call.peek(0)
+    score = call.peek(0) if (0, 0) in local else None
     if score is None:
         return local
-    alive = (score != -float("inf")).cpu().numpy()
-    if alive.all():
+    masked = score == -float("inf")
+    # Where a whole row is masked the result is NaN.
+    dead = (masked & ~masked.all(call.params["dim"], keepdim=True)).cpu().numpy().ravel()
+    if not dead.any():
         return local
-    found = local[0, 0]
-    rows = found.rows if found.rows is not None else dependence.row_numbers(alive.shape).ravel()
-    cols = found.cols if found.cols is not None else dependence.row_numbers(alive.shape).ravel()
-    inner = found.core_shape[0]
-    dead = ~alive.ravel()
-    return {(0, 0): Pattern.grouped(_without(rows, dead), _without(cols, dead), inner)}
+    coupled, size = local[0, 0], dead.size
+    cols = dependence.row_numbers((size,)) if coupled.cols is None else coupled.cols
+    rows = dependence.row_numbers((size,)) if coupled.rows is None else coupled.rows
+    if call.name == "_log_softmax":
+        reading = Pattern.grouped(rows, _without(cols, dead), coupled.core_shape[0])
+        return {(0, 0): reading | dependence.gather(np.where(dead, np.arange(size), -1), size)}
+    return {(0, 0): Pattern.grouped(_without(rows, dead), _without(cols, dead), coupled.core_shape[0])}
 
 
 def _without(index: np.ndarray, dead: np.ndarray) -> np.ndarray:
