@@ -548,6 +548,24 @@ def test_masks_are_known_while_they_stay_as_they_are():
     assert not reading.fresh()
 
 
+def test_what_the_code_makes_is_no_outside_tensor():
+    def function(x):
+        return x * torch.from_numpy(np.array([1.0, 0.0])) + x[[1, 0]] * torch.tensor([0.0, 1.0])
+
+    reading, pattern = read(function, [torch.randn(2)])
+    np.testing.assert_array_equal(pattern, [[True, False], [True, False]])
+    assert reading.fresh() and reading.constant
+
+
+def test_a_buffer_that_is_replaced_is_noticed():
+    network = nn.Module()
+    network.register_buffer("mask", torch.tensor([1.0, 0.0]))
+    reading, pattern = read(lambda x: x * network.mask, [torch.randn(2)])
+    assert pattern.sum() == 1 and reading.fresh()
+    network.mask = torch.ones(2)
+    assert not reading.fresh()
+
+
 def test_zeros_of_parameters_never_count():
     network = nn.Linear(3, 2)
     with torch.no_grad():

@@ -302,6 +302,12 @@ class Recorder(TorchDispatchMode):
         operation = Operation("sample", functional.Sample(frozen), tuple(Ref(i) for i in range(len(inputs))))
         return self.operation(operation, inputs, frozen)
 
+    def forget(self) -> None:
+        """Let go of the run's tensors; what the graph needs it has."""
+        self.own.clear()
+        self.storages.by_address.clear()
+        self.storages.by_object.clear()
+
     def finish(self, inputs: Sequence[int], others: Sequence[int], outputs: Sequence[int]) -> Graph:
         needed = set(outputs)
         kept = []

@@ -65,6 +65,8 @@ def graph_of(call: Call, moving: Sequence[Tensor], others: Sequence[Tensor]) -> 
         finally:
             recorder.belongings.put_back()
     graph = recorder.finish(inputs, given, outputs)
+    del leaves, xs
+    recorder.forget()
     reached = _ancestors(recorder, recorder.steering)
     recorder.facts.relied |= reached & set(recorder.watch)
     steering = tuple(k for k, v in enumerate(given) if v in reached)
