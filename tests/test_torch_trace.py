@@ -342,6 +342,11 @@ def test_sparse_constant(layout):
     check(lambda x: (matrix @ x[:, None])[:, 0] ** 2, torch.randn(3), exact=True)
 
 
+def test_a_write_into_a_sparse_tensor_is_refused():
+    with pytest.raises(TraceError, match="returns a new tensor"):
+        read(lambda x: torch.sparse.mm(torch.eye(3).to_sparse().mul_(2), x), [torch.randn(3, 2)])
+
+
 def brusselator(u):
     x, y = u
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
+from ...._errors import TraceError
 from . import functional
 from .call import Operation, Ref, replaced, tensors_in
 from .nodes import name_of, numbered, refs_in
@@ -66,6 +68,11 @@ def _functional(
 
 def prepare(recorder: Recorder, target: Tensor) -> None:
     """Before memory is written: outside memory is kept, to be put back; known numbers in it are copied."""
+    if target.layout != torch.strided:
+        raise TraceError(
+            f"cannot read a write into a tensor of layout {target.layout} at {recorder.scopes.place()}: "
+            "only dense tensors are followed through writes; use the operation that returns a new tensor"
+        )
     storage = recorder.storages.find(target)
     if storage is None or storage.whole is None:
         recorder.belongings.written(target)
