@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch_checks import nonzero, read, replayed, true_jacobian
+from torch_checks import nonzero, parts, read, replayed, true_jacobian
 
 from jacmap.engine.backends.torch.rules import RULES
 
@@ -453,6 +453,17 @@ def cases():
                     yield pytest.param(name, example, position, id=f"{name}-{number}-{position}")
 
 
+def runs_forward(function, args, position):
+    def moving(x):
+        return parts(function(*(x if k == position else a for k, a in enumerate(args))))
+
+    try:
+        torch.func.jvp(moving, (args[position],), (torch.ones_like(args[position]),))
+    except NotImplementedError:
+        return False
+    return True
+
+
 def test_every_row_has_an_example():
     assert sorted(RULES) == sorted(name for name, examples in EXAMPLES.items() if examples)
 
@@ -465,6 +476,8 @@ def test_row(name, example, position):
     unaware_reading, unaware = read(function, args, position, aware=False)
     assert name in {node.op for node in unaware_reading.graph.nodes}, "the example does not emit the operation"
     assert not (aware & ~unaware).any(), "knowing more must not add entries"
+
+    assert (reading.graph.forward, reading.graph.reverse) == (runs_forward(function, args, position), True), "modes"
 
     seen = np.zeros(aware.shape, bool)
     found = []

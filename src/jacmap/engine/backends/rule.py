@@ -61,6 +61,11 @@ def neither_mode(call: Any) -> tuple[bool, bool]:
     return False, False
 
 
+def reverse_only(call: Any) -> tuple[bool, bool]:
+    """The framework has no forward-mode derivative of the operation."""
+    return False, True
+
+
 def nothing(call: Any) -> dict[tuple[int, int], Pattern]:
     """No derivative passes."""
     return {}

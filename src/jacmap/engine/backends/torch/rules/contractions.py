@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scipy.sparse import csr_array
 
 from ....graph import Pattern, dependence
-from ...rule import Rule
+from ...rule import Rule, reverse_only
 from ..call import Call
 from .elementwise import each_output
 
@@ -114,7 +114,7 @@ def _cross(call: Call) -> Local:
 
 RULES: dict[str, Rule] = {
     "mm": _contracted(_Product("self", "mat2", "ij,jk->ik")),
-    "_sparse_addmm": _contracted(_Product("mat1", "mat2", "ij,jk->ik", "self", "alpha")),
+    "_sparse_addmm": replace(_contracted(_Product("mat1", "mat2", "ij,jk->ik", "self", "alpha")), modes=reverse_only),
     "bmm": _contracted(_Product("self", "mat2", "bij,bjk->bik")),
     "mv": _contracted(_Product("self", "vec", "ij,j->i")),
     "dot": _contracted(_Product("self", "tensor", "i,i->")),
@@ -124,7 +124,7 @@ RULES: dict[str, Rule] = {
     "addbmm": _contracted(_Product("batch1", "batch2", "bij,bjk->ik", "self", "alpha")),
     "addmv": _contracted(_Product("mat", "vec", "ij,j->i", "self", "alpha")),
     "addr": _contracted(_Product("vec1", "vec2", "i,j->ij", "self", "alpha")),
-    "_cdist_forward": Rule("contraction", _distances, exact=False),
-    "_euclidean_dist": Rule("contraction", _distances, exact=False),
+    "_cdist_forward": Rule("contraction", _distances, exact=False, modes=reverse_only),
+    "_euclidean_dist": Rule("contraction", _distances, exact=False, modes=reverse_only),
     "linalg_cross": Rule("contraction", _cross, exact=False, affine=lambda call: sum(call.varying) == 1),
 }

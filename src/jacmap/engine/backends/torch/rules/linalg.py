@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ....graph import Pattern, dependence
-from ...rule import Rule, always
+from ...rule import Rule, always, reverse_only
 from ..call import Call
 from .reductions import axes_of
 
@@ -66,13 +66,14 @@ def _fft_work(call: Call) -> float:
 
 
 _FACTORISATIONS = """
-linalg_cholesky_ex cholesky cholesky_inverse linalg_inv_ex linalg_qr _linalg_eigh linalg_eig _linalg_svd _linalg_det
+linalg_cholesky_ex cholesky_inverse linalg_inv_ex linalg_qr _linalg_eigh linalg_eig _linalg_svd _linalg_det
 _linalg_slogdet linalg_lu_factor_ex linalg_lu lu_unpack linalg_matrix_exp linalg_householder_product
 """.split()
 _SOLVES = "linalg_solve_triangular _linalg_solve_ex triangular_solve cholesky_solve linalg_lu_solve".split()
 
 RULES: dict[str, Rule] = {
     **{name: Rule("block full", _by_batch, work=_cubic, exact=False) for name in _FACTORISATIONS},
+    "cholesky": Rule("block full", _by_batch, work=_cubic, exact=False, modes=reverse_only),
     **{name: Rule("block full", _by_batch, affine=_solves, work=_cubic, exact=False) for name in _SOLVES},
     **{
         name: Rule("block full", _fft, affine=always, work=_fft_work, exact=False)

@@ -7,7 +7,7 @@ import torch
 from torch.utils._python_dispatch import _disable_current_modes
 
 from ....graph import Pattern, dependence
-from ...rule import Rule, always, every_pair
+from ...rule import Rule, always, every_pair, reverse_only
 from ..call import Call, Ref
 
 Local = dict[tuple[int, int], Pattern]
@@ -102,7 +102,7 @@ slice_backward select_backward diagonal_backward
 RULES: dict[str, Rule] = {
     **{name: Rule("gather", moved, affine=always, work=free) for name in _PLAIN},
     "col2im": Rule("reduction", _col2im, affine=always),
-    "_pack_padded_sequence": Rule("gather", _packed, affine=always, work=free),
+    "_pack_padded_sequence": Rule("gather", _packed, affine=always, work=free, modes=reverse_only),
     "read": Rule("gather", _read, affine=always, work=free),
     "write": Rule("scatter", _write, affine=always, work=free),
     "unseen write": Rule("scatter", _write, affine=lambda call: False, work=free),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ....graph import Pattern, dependence
-from ...rule import Rule
+from ...rule import Rule, reverse_only
 from ..call import Call
 
 Local = dict[tuple[int, int], Pattern]
@@ -104,5 +104,5 @@ RULES: dict[str, Rule] = {
     "native_layer_norm": Rule("grouped coupling", _layer_norm, work=_work),
     "native_group_norm": Rule("grouped coupling", _group_norm, work=_work),
     "native_batch_norm": Rule("grouped coupling", _batch_norm, affine=_evaluating, work=_work),
-    "_weight_norm_interface": Rule("grouped coupling", _weight_norm, work=_work),
+    "_weight_norm_interface": Rule("grouped coupling", _weight_norm, work=_work, modes=reverse_only),
 }

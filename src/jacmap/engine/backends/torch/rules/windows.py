@@ -9,7 +9,7 @@ import torch
 from scipy.sparse import csr_array
 
 from ....graph import Pattern, dependence
-from ...rule import Rule, always, first_alone, one_varying
+from ...rule import Rule, always, first_alone, one_varying, reverse_only
 from ..call import Call
 
 Local = dict[tuple[int, int], Pattern]
@@ -221,6 +221,8 @@ RULES: dict[str, Rule] = {
     },
     "fractional_max_pool2d": Rule("window", _within_channel, exact=False),
     **{name: Rule("window", _upsample, affine=always, work=_pool_work) for name in _UPSAMPLE},
-    "grid_sampler_2d": Rule("window", _grid_sampler, affine=first_alone, work=_pool_work, exact=False),
-    "grid_sampler_3d": Rule("window", _grid_sampler, affine=first_alone, work=_pool_work, exact=False),
+    **{
+        name: Rule("window", _grid_sampler, affine=first_alone, work=_pool_work, exact=False, modes=reverse_only)
+        for name in ("grid_sampler_2d", "grid_sampler_3d")
+    },
 }
