@@ -11,8 +11,8 @@ from jacmap._probe import probe
 from jacmap._transforms import Transform
 from jacmap._truth import Truth
 from jacmap.engine.backends.jax import function as backend
-from jacmap.engine.backends.jax.call import Rule
 from jacmap.engine.backends.jax.rules import RULES
+from jacmap.engine.backends.rule import Rule
 from jacmap.engine.graph import Pattern
 from jacmap.engine.plan.question import Question
 

@@ -1,4 +1,4 @@
-"""One operation as the rule tables see it, and what a rule is."""
+"""One operation as the rule tables see it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ...graph import Pattern
-
 Shape = tuple[int, ...]
-Local = Mapping[tuple[int, int], Pattern]
 
 
 @functools.cache
@@ -57,45 +54,3 @@ class Call:
             return None
         mask = value != 0
         return None if mask.all() else mask
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """A row of the table: how an operation's outputs depend on its inputs.
-
-    `kind` names the dependence kind for people; `local` gives the local patterns; `affine` tells whether this call
-    is affine in its active inputs; `exact` whether the pattern is exact (else it over-estimates); `work` counts
-    scalar operations (None: one per output entry); `modes` tells whether forward and reverse mode are supported.
-    """
-
-    kind: str
-    local: Callable[[Call], Local]
-    affine: Callable[[Call], bool] = lambda call: False
-    exact: bool = True
-    modes: Callable[[Call], tuple[bool, bool]] = lambda call: (True, True)
-    work: Callable[[Call], float] | None = None
-    note: str = ""
-
-
-def always(call: Call) -> bool:
-    return True
-
-
-def one_varying(call: Call) -> bool:
-    """Affine when a single operand varies: products, contractions."""
-    return sum(call.varying) == 1
-
-
-def first_alone(call: Call) -> bool:
-    """Affine when nothing but the first operand varies: division, indexing, selecting by it."""
-    return not any(call.varying[1:])
-
-
-def rest_vary(call: Call) -> bool:
-    """Affine when the first operand (a predicate) does not vary."""
-    return not call.varying[0]
-
-
-def neither_mode(call: Call) -> tuple[bool, bool]:
-    """JAX has no derivative of the operation and raises."""
-    return False, False

@@ -15,8 +15,9 @@ import numpy as np
 
 from ...._errors import TraceError
 from ...graph import Graph, Node, Place, Value
+from ..rule import PASS_WEIGHT, Rule
 from . import compat
-from .call import Call, Rule, is_inexact
+from .call import Call, is_inexact
 from .facts import Facts
 from .rules import lookup
 from .rules.by_value import by_value
@@ -25,10 +26,6 @@ from .rules.hints import hints
 
 _INLINED = {"jit": "jaxpr", "closed_call": "call_jaxpr", "call": "call_jaxpr", "remat2": "jaxpr"}
 
-
-# What one counted operation costs in a batch of passes, relative to an entry moved through memory: contractions run
-# at the speed of matrix products; the derivative of an expensive function is one multiplication.
-_PASS_WEIGHT = {"contraction": 0.1, "windowed contraction": 0.2, "elementwise": 0.1, "block full": 0.3}
 
 
 def differentiable(aval: Any) -> bool:
@@ -172,7 +169,7 @@ class _Builder:
             forward=modes[0],
             reverse=modes[1],
             work=work,
-            pass_work=_PASS_WEIGHT.get(rule.kind, 1.0) * work if rule.work else work,
+            pass_work=PASS_WEIGHT.get(rule.kind, 1.0) * work if rule.work else work,
             payload=eqn,
             note=f"{call.name}: {rule.note}" if rule.note else "",
             curvature_of=lambda: curvature(call, node.local),

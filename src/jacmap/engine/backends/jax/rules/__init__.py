@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from ..call import Rule
+from ...rule import Rule
 from . import branches, custom, elementwise, indexing, linalg, linear, loops, movement, reductions, solves, sparse
 from .fallback import OPAQUE, UNKNOWN
 

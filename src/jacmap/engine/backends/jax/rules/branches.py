@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...rule import Rule
 from .. import compat
-from ..call import Call, Rule
+from ..call import Call
 from .bodies import Local, body_graph, knowledge, modes_of, plain_work, summary
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import functools
 
 from ....graph import Pattern, dependence
-from ..call import Call, Rule, is_inexact
+from ...rule import Rule, every_pair
+from ..call import Call, is_inexact
 from .bodies import wrapped
-from .fallback import every_pair
 
 # Their outcome is decided by values that pass no derivative.
 _DECIDED = {"while", "sort", "select_and_gather_add", "select_and_scatter_add"}

@@ -15,12 +15,11 @@ import numpy as np
 from ....graph import Pattern, dependence
 from ....graph.coupling import DEFAULT, NONE, Coupling, Curvature
 from ....graph.pattern import relation
+from ...rule import entrywise, every_pair
 from .. import compat
 from ..call import Call
 from .bodies import body_graph, inexact, knowledge, summary
 from .custom import jvp_rule, of_moving, traced_rule, vjp_rule
-from .elementwise import entrywise
-from .fallback import every_pair
 
 Local = Mapping[tuple[int, int], Pattern]
 Bends = Callable[[Call, Local], Curvature]

@@ -8,8 +8,9 @@ from typing import Any
 import jax
 
 from ....graph import Graph
+from ...rule import Rule, neither_mode
 from .. import compat
-from ..call import Call, Rule, neither_mode
+from ..call import Call
 from .bodies import Local, body_graph, body_work, inexact, knowledge, modes_of, remembered, summary, wrapped
 
 

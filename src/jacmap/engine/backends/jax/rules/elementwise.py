@@ -5,11 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ....graph import Pattern, dependence
-from ..call import Call, Rule, always, first_alone, neither_mode, one_varying, rest_vary
-
-
-def entrywise(call: Call) -> dict[tuple[int, int], Pattern]:
-    return {(0, i): dependence.elementwise(call.out, shape) for i, shape in enumerate(call.inputs) if call.active[i]}
+from ...rule import Rule, always, entrywise, first_alone, neither_mode, nothing, one_varying, rest_vary
+from ..call import Call
 
 
 def one_to_one(call: Call) -> dict[tuple[int, int], Pattern]:
@@ -100,15 +97,11 @@ def _work(name: str):  # type: ignore[no-untyped-def]
     return None if factor is None else lambda call: float(factor * dependence.size_of(call.out))
 
 
-def _nothing(call: Call) -> dict[tuple[int, int], Pattern]:
-    return {}
-
-
 RULES: dict[str, Rule] = {
     **{name: Rule("elementwise", entrywise, work=_work(name)) for name in _NONLINEAR},
     **{name: Rule("elementwise", entrywise, work=_work(name), modes=_last_mode) for name in _IN_THE_LAST},
     **{name: Rule("elementwise", entrywise, affine=always) for name in _AFFINE},
-    **{name: Rule("none", _nothing) for name in _NONE},
+    **{name: Rule("none", nothing) for name in _NONE},
     **{name: Rule("elementwise", one_to_one, affine=always) for name in ("device_put", "optimization_barrier")},
     **{name: Rule("elementwise", entrywise, modes=neither_mode) for name in ("igamma_grad_a", "nextafter", "zeta")},
     "mul": Rule("elementwise", _product, affine=one_varying),

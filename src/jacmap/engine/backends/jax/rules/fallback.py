@@ -2,19 +2,7 @@
 
 from __future__ import annotations
 
-from ....graph import Pattern, dependence
-from ..call import Call, Rule, neither_mode
-
-
-def every_pair(call: Call) -> dict[tuple[int, int], Pattern]:
-    """Full dependence of each output on each active input."""
-    return {
-        (k, i): dependence.full(out, inp)
-        for k, out in enumerate(call.outputs)
-        for i, inp in enumerate(call.inputs)
-        if call.active[i]
-    }
-
+from ...rule import Rule, every_pair, neither_mode
 
 UNKNOWN = Rule(
     "unknown",

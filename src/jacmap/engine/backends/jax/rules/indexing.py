@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ....graph import Pattern, dependence
-from ..call import Call, Rule, first_alone
+from ...rule import Rule, first_alone
+from ..call import Call
 from ..moves import scatter_rows
 from .movement import _free, moved
 

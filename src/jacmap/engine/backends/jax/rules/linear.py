@@ -9,8 +9,8 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from ....graph import Pattern, dependence
-from ..call import Call, Rule, neither_mode, one_varying
-from .fallback import every_pair
+from ...rule import Rule, every_pair, neither_mode, one_varying
+from ..call import Call
 
 Local = dict[tuple[int, int], Pattern]
 

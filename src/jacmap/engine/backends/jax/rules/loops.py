@@ -10,8 +10,9 @@ import jax
 import numpy as np
 
 from ....graph import Pattern, dependence
+from ...rule import Rule
 from .. import compat
-from ..call import Call, Rule
+from ..call import Call
 from .bodies import Local, all_modes, body_graph, body_work, inexact, knowledge, named_summary
 from .loop_patterns import Body, closure, over_time
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ....graph import Pattern, dependence
-from ..call import Call, Rule, always
+from ...rule import Rule, always
+from ..call import Call
 from ..moves import MOVES, operands
 
 

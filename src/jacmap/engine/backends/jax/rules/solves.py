@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from ....graph import dependence, jacobian_pattern
+from ...rule import Rule
 from .. import compat
-from ..call import Call, Rule
+from ..call import Call
 from .bodies import Local, body_graph, inexact, knowledge
 
 

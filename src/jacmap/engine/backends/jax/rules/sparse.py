@@ -7,10 +7,10 @@ from typing import Any
 import jax
 
 from ....graph import Pattern
+from ...rule import Rule, every_pair, one_varying
 from .. import compat
-from ..call import Call, Rule, one_varying
+from ..call import Call
 from .bodies import knowledge, named_summary
-from .fallback import every_pair
 
 
 def _through_definition(call: Call) -> dict[tuple[int, int], Pattern]:
