@@ -8,11 +8,13 @@ import contextlib
 import functools
 import io
 import json
+import multiprocessing
 import os
 import re
 import shlex
-import subprocess
 import sys
+import tempfile
+import warnings
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -65,19 +67,40 @@ def blocks(document: Path) -> list[Block]:
 BLOCKS = [block for document in DOCUMENTS for block in blocks(document)]
 
 
+# Importing takes longer than most documents: it is done once, in a server that every document's process is forked from.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["jacmap._cli", "matplotlib.pyplot", "typer.testing"])
+LIMIT = 240  # seconds for one document
+
+
 @functools.cache
 def outputs(document: Path) -> list[str]:
     """What the document's blocks print, in a process of their own: with JAX as a user finds it."""
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "COLUMNS": "80", "PYTHONIOENCODING": "utf-8"}
-    for name in ("JAX_ENABLE_X64", "JAX_NUMPY_DTYPE_PROMOTION"):
-        environment.pop(name, None)
-    run = subprocess.run(
-        [sys.executable, "-W", "error::UserWarning", __file__, "--run", str(document)],
-        cwd=ROOT, env=environment, capture_output=True, text=True, encoding="utf-8", timeout=120,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stderr
-    assert not run.stderr.strip(), run.stderr
-    return json.loads(run.stdout)
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        for name in ("JAX_ENABLE_X64", "JAX_NUMPY_DTYPE_PROMOTION", "XLA_FLAGS"):
+            patch.delenv(name, raising=False)
+        patch.setenv("JAX_PLATFORMS", "cpu")
+        printed, complaints = Path(folder, "printed"), Path(folder, "complaints")
+        process = PROCESSES.Process(target=write_outputs, args=(document, printed, complaints))
+        process.start()
+        process.join(LIMIT)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+        said = complaints.read_text(encoding="utf-8") if complaints.exists() else ""
+        assert process.exitcode == 0, f"exit code {process.exitcode} within {LIMIT} s\n{said}"
+        assert not said.strip(), said
+        return json.loads(printed.read_text(encoding="utf-8"))
+
+
+def write_outputs(document: Path, printed: Path, complaints: Path) -> None:
+    with complaints.open("w") as file:
+        os.dup2(file.fileno(), 2)  # what XLA itself writes, too
+    sys.stderr = open(2, "w", encoding="utf-8", closefd=False)
+    os.environ["COLUMNS"] = "80"
+    os.chdir(ROOT)
+    warnings.simplefilter("error", UserWarning)
+    printed.write_text(json.dumps(run_document(document)), encoding="utf-8")
 
 
 def run_document(document: Path) -> list[str]:
@@ -170,8 +193,5 @@ def renew(document: Path) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--run"]:
-        print(json.dumps(run_document(Path(sys.argv[2]))))
-    else:
-        for path in DOCUMENTS:
-            renew(path)
+    for path in DOCUMENTS:
+        renew(path)

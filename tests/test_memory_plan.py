@@ -8,6 +8,9 @@ import pytest
 import jacmap as jm
 from jacmap._data_path import data_path
 
+# Memory is a figure of XLA's optimiser.
+pytestmark = pytest.mark.usefixtures("optimised")
+
 OPTIONS = {"work": "counted", "progress": False}
 
 

@@ -11,6 +11,9 @@ import jacmap as jm
 from jacmap._data_path import data_path
 from jacmap._evaluate import wide_sums
 
+# What is rounded when, XLA's optimiser decides, too.
+pytestmark = pytest.mark.usefixtures("optimised")
+
 RNG = np.random.default_rng(0)
 WS = [jnp.asarray(RNG.normal(0, 0.15, (32, 32)), jnp.float32) for _ in range(5)]
 X = jnp.asarray(RNG.normal(size=(16, 32)), jnp.float32)
