@@ -1,7 +1,8 @@
 # Every target is one command on a bare machine with make and Python 3.11 or newer.
 VENV := .venv
 BIN := $(VENV)/bin
-AREAS := $(filter-out _%,$(basename $(notdir $(wildcard benchmarks/*.py))))
+# A file may end in _ where its name would hide a library that the others import.
+AREAS := $(patsubst %_,%,$(filter-out _%,$(basename $(notdir $(wildcard benchmarks/*.py)))))
 
 .PHONY: help demo test bench clean
 
@@ -23,7 +24,7 @@ bench: $(AREAS:%=bench-%)
 
 bench-%: $(VENV)/.ready-bench
 	@mkdir -p benchmarks/out
-	$(BIN)/python benchmarks/$*.py
+	$(BIN)/python $(firstword $(wildcard benchmarks/$*.py benchmarks/$*_.py))
 
 # Trained weights that ship in a package: its code needs PyTorch and is not run, so neither is PyTorch installed.
 WEIGHTS := facenet-pytorch==2.6.0 silero-vad==6.2.3

@@ -9,6 +9,7 @@ import os
 OPTIMISED = bool(os.environ.get("JACMAP_OPTIMISED"))
 
 os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # PyTorch's threads would fight over cores with the other test worker
 if not OPTIMISED:
     os.environ["XLA_FLAGS"] = f"--xla_cpu_use_fusion_emitters=false {os.environ.get('XLA_FLAGS', '')}"
 

@@ -7,6 +7,7 @@ arguments alone takes the call before JAX reads f; the others step in when JAX c
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -41,6 +42,12 @@ class Face:
         return import_module(f".{self.package}", __package__)
 
 
+def _of_torch(leaves: Leaves) -> bool:
+    """Is there a tensor among the arguments? Without PyTorch loaded there can be none."""
+    torch = sys.modules.get("torch")
+    return torch is not None and any(isinstance(leaf, torch.Tensor) for leaf in leaves)
+
+
 def _of_numpy(leaves: Leaves) -> bool:
     """Nothing among the arguments but NumPy arrays, Python's numbers, and values that are no arrays at all."""
     return not any(isinstance(leaf, jax.Array) or hasattr(leaf, "__jax_array__") for leaf in leaves)
@@ -64,7 +71,7 @@ def _unreadable(error: Exception, call: Callable[[], Any]) -> str | None:
 
 
 # In the order in which they are asked.
-FACES = (Face("_differences", _of_numpy, _unreadable),)
+FACES = (Face("_torch", _of_torch), Face("_differences", _of_numpy, _unreadable))
 
 _told: WeakSet[Any] = WeakSet()
 

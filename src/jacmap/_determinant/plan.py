@@ -25,6 +25,7 @@ class DeterminantPlan:
     run: Callable[..., Any] | None = None
     probed: float | None = None
     measured: dict[str, float] = field(default_factory=dict)
+    instead: str = ""  # what is done instead of the chain's factors, and why
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Answer at other arguments of the same shapes."""
@@ -46,6 +47,8 @@ class DeterminantPlan:
     def summary(self) -> str:
         """One line: "8 factors, at most 1 tangent each; largest block 1×1"."""
         plan = self.determinant
+        if self.instead:
+            return self.instead
         if plan.zero:
             return f"zero at every point: {plan.zero}"
         count = len(plan.steps)
@@ -66,7 +69,7 @@ class DeterminantPlan:
     def __str__(self) -> str:
         m, n = self.shape
         lines = [f"plan for 'slogdet' of a {m}×{n} Jacobian", f"  chosen: {self.summary}"]
-        if not self.determinant.zero:
+        if not (self.determinant.zero or self.instead):
             lines += ["", *_table(self.determinant.steps, "  ")]
         lines += [f"  note: {note}" for note in self.graph.notes()]
         if self.probed is None:

@@ -34,8 +34,8 @@ def coloured(graph: Graph, forward: int, reverse: int, wanted: int, dense: bool,
     return passes + forward * m + reverse * n + answer + 3 * KERNEL
 
 
-def seed_bytes(graph: Graph, itemsize: int) -> float:
-    """Memory that one seed of a batch needs: its tangent at the widest point, in and out."""
+def seed_bytes(graph: Graph, itemsize: int, alive: float = 2.0) -> float:
+    """Memory that one seed of a batch needs: its tangents at the widest point, `alive` of them, and at both ends."""
     widest = max((graph.values[v].size for node in graph.active_nodes for v in node.outputs), default=0)
     m, n = graph.shape
-    return float(itemsize) * (2 * widest + m + n)
+    return float(itemsize) * (alive * widest + m + n)

@@ -29,8 +29,8 @@ MOST_NARROW = 8
 SMALL_BLOCK = 4
 
 
-def plan_determinant(graph: Graph) -> Determinant:
-    """The plan for a graph with as many outputs as inputs."""
+def plan_determinant(graph: Graph, reverse: bool = False) -> Determinant:
+    """The plan for a graph with as many outputs as inputs. `reverse`: are VJPs the cheaper passes for the backend?"""
     chain = chain_of(graph)
     n = graph.shape[1]
     if chain.width < n:
@@ -40,7 +40,7 @@ def plan_determinant(graph: Graph) -> Determinant:
     steps: list[Step] = []
     owner: dict[int, int] = {}
     for factor in chain.factors:
-        step = _plan_factor(factor)
+        step = _plan_factor(factor, reverse)
         if isinstance(step, str):
             return Determinant((), 1, step)
         owner |= {position: len(steps) for position in factor.positions}
@@ -48,7 +48,7 @@ def plan_determinant(graph: Graph) -> Determinant:
     return Determinant(tuple(steps), chain.sign, "", owner)
 
 
-def _plan_factor(factor: Factor) -> Step | str:
+def _plan_factor(factor: Factor, reverse: bool) -> Step | str:
     graph = factor.graph
     loop = _loop(factor)
     if loop is not None:
@@ -62,7 +62,7 @@ def _plan_factor(factor: Factor) -> Step | str:
     if blocks is None:
         place = _place(factor)
         return f"no perfect matching of outputs to inputs in a factor of size {factor.size}{place}"
-    dense = _entrywise(factor, csr, blocks, constant)
+    dense = _entrywise(factor, csr, blocks, constant, reverse=reverse)
     if blocks.sizes.max() > SMALL_BLOCK and graph.forward:
         return _low_rank(factor, constant) or dense
     return dense
@@ -93,7 +93,12 @@ def _is_unit(graph: Graph) -> bool:
 
 
 def _entrywise(
-    factor: Factor, csr: csr_array, blocks: Blocks, constant: bool, edges: Thinning | None = None
+    factor: Factor,
+    csr: csr_array,
+    blocks: Blocks,
+    constant: bool,
+    edges: Thinning | None = None,
+    reverse: bool = False,
 ) -> Entrywise:
     """The fewest passes that show the diagonal blocks. `edges`: dropped already, for a reason of the caller's."""
     graph, n = factor.graph, factor.size
@@ -115,6 +120,7 @@ def _entrywise(
         colouring = colour_rows(csr, wanted, effort=EFFORT)
         assert shows(colouring, csr, wanted)
         return step(colouring, Thinning())
+    colour = colour_rows if reverse and all(node.reverse for node in graph.nodes) else colour_columns
     if csr.nnz == n and tied is None:
         alone = Colouring(csr.shape, np.zeros(n, np.int32), np.full(n, -1, np.int32), 1, 0, 1, "natural")
         return step(alone, edges or Thinning())
@@ -124,10 +130,10 @@ def _entrywise(
         # wanted entry is alone in its colour.
         left = jacobian_pattern(graph, dropped=thinning.edges(graph), thinned=thinning.patterns).tocsr()
         if _covers(left, wanted):
-            colouring = colour_columns(left, wanted, effort=EFFORT)
+            colouring = colour(left, wanted, effort=EFFORT)
             if shows(colouring, left, wanted):
                 return step(colouring, thinning)
-    colouring = colour_columns(csr, wanted, effort=EFFORT)
+    colouring = colour(csr, wanted, effort=EFFORT)
     assert shows(colouring, csr, wanted)
     return step(colouring, edges or Thinning())
 

@@ -22,7 +22,8 @@ class Plan:
     """How a question will be answered for one signature. Printing it explains it; calling it runs it.
 
     `probed`: None until the plan has been compared with plain AD at concrete values, then the largest relative
-    difference seen. `measured`: seconds per candidate name, with ``plan="measure"``.
+    difference seen. `measured`: seconds per candidate name, with ``plan="measure"``. `told`: what a backend has to say
+    of its run.
     """
 
     planned: Planned
@@ -32,6 +33,7 @@ class Plan:
     run: Callable[..., Any] | None = None
     probed: float | None = None
     measured: dict[str, float] = field(default_factory=dict)
+    told: list[str] = field(default_factory=list)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Answer the question at other arguments of the same shapes."""
@@ -75,7 +77,7 @@ class Plan:
             "",
             *self._table(),
         ]
-        for note in self.graph.notes():
+        for note in (*self.graph.notes(), *self.told):
             lines.append(f"  note: {note}")
         if self.probed is not None and math.isnan(self.probed):
             lines.append("  cannot be probed: no plain AD mode runs the whole function")

@@ -35,10 +35,14 @@ LARGEST_COLOURED = 2**26
 
 @dataclass(frozen=True)
 class Limits:
-    """`memory`: bytes that the passes may hold at once; None: no bound. `itemsize`: bytes of an entry of x."""
+    """`memory`: bytes that the passes may hold at once; None: no bound. `itemsize`: bytes of an entry of x.
+
+    `alive`: arrays of the widest value's size that the backend holds at once per seed, on the way of a batch of passes.
+    """
 
     memory: float | None = None
     itemsize: int = 8
+    alive: float = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -261,7 +265,7 @@ def _few(cuts: Sequence[Cut]) -> list[Cut]:
 
 def _chunked(recipe: Recipe, graph: Graph, limits: Limits) -> Recipe:
     """The recipe with its batches cut to the memory bound, and its memory estimated."""
-    per_seed = cost.seed_bytes(graph, limits.itemsize)
+    per_seed = cost.seed_bytes(graph, limits.itemsize, limits.alive)
     seeds = max(recipe.forward, recipe.reverse, 1)
     chunk = 0
     note = recipe.note

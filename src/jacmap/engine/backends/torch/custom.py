@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import Function
+from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
 from ...._errors import TraceError
@@ -45,6 +46,8 @@ def intercepted() -> Iterator[None]:
 
 def _recorded(recorder: Recorder, cls: Any, run: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     given = [a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)]
+    # A function among the arguments may close over values of this very run, which it would use again in another one.
+    recorder.repeatable &= not any(callable(leaf) for leaf in pytree.tree_leaves((args, kwargs)))
     inputs = tuple(recorder.read(t) for t in given)
     out = run(*args, **kwargs)
     returned = list(out) if isinstance(out, tuple) else [out]

@@ -12,6 +12,7 @@ from torch import Tensor
 from ...graph import Node, Place
 from ..rule import PASS_WEIGHT, Rule
 from .call import Call, Operation, Ref, replaced
+from .rules.hints import hints
 
 
 def node_of(
@@ -34,6 +35,7 @@ def node_of(
         pass_work=PASS_WEIGHT.get(rule.kind, 1.0) * work if rule.work else work,
         payload=operation,
         note=f"{operation.name}: {rule.note}" if rule.note else "",
+        hints_of=lambda: hints(call),
     )
 
 

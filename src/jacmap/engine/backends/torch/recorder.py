@@ -56,6 +56,7 @@ class Recorder(TorchDispatchMode):
         self.watch: Watch = {}
         self.parameters = False  # was a tensor read whose numbers change between calls?
         self.samples = 0
+        self.repeatable = True  # would the nodes, run again, do what f does?
         self.steering: set[int] = set()  # values, not depending on x, that Python code branched on
         self.shared: dict[Any, tuple[int, ...]] = {}
         self.inputs: list[int] = []

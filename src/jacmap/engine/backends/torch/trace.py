@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from ...graph import Graph
 from .custom import intercepted
-from .guard import concrete, plain, version_of
+from .guard import Belongings, concrete, plain, version_of
 from .recorder import Recorder
 from .refused import recording
 
@@ -28,9 +29,10 @@ class Reading:
     """A function as it was read.
 
     `outputs`: the values seen, detached. `externals`: (tensor, value number) of what f read without getting it as an
-    argument. `constant`: does no parameter stand among them? `fresh()`: False once a tensor that the reading relied on
-    was changed or replaced. `steering`: positions of `others` that Python code branched on. `samples`: how many random
-    operations were frozen.
+    argument; `written`: those that it writes into. `constant`: does no parameter stand among them? `fresh()`: False
+    once a tensor that the reading relied on was changed or replaced. `steering`: positions of `others` that Python code
+    branched on. `samples`: how many random operations were frozen. `repeatable`: does the graph, run again at another
+    point, do what f does?
     """
 
     graph: Graph
@@ -38,8 +40,24 @@ class Reading:
     externals: list[tuple[Tensor, int]]
     constant: bool
     fresh: Callable[[], bool]
+    written: list[Tensor]
     steering: tuple[int, ...]
     samples: int
+    repeatable: bool
+
+    def unwritten(self) -> AbstractContextManager[None]:
+        """Whatever f writes inside into tensors that are not its own (running statistics) is put back afterwards."""
+        return self._put_back() if self.written else nullcontext()
+
+    @contextmanager
+    def _put_back(self) -> Iterator[None]:
+        belongings = Belongings()
+        for tensor in self.written:
+            belongings.written(tensor)
+        try:
+            yield
+        finally:
+            belongings.put_back()
 
 
 def graph_of(call: Call, moving: Sequence[Tensor], others: Sequence[Tensor]) -> Reading:
@@ -72,7 +90,9 @@ def graph_of(call: Call, moving: Sequence[Tensor], others: Sequence[Tensor]) -> 
     steering = tuple(k for k, v in enumerate(given) if v in reached)
     externals = [(constant, v) for v, constant in graph.constants.items() if v in recorder.watch]
     fresh = _fresh(recorder)
-    return Reading(graph, seen, externals, not recorder.parameters, fresh, steering, recorder.samples)
+    written = [tensor for tensor, *_ in recorder.belongings.memory.values()]
+    return Reading(graph, seen, externals, not recorder.parameters, fresh, written, steering, recorder.samples,
+                   recorder.repeatable and not recorder.samples)  # fmt: skip
 
 
 def _followed(tensor: Tensor) -> Tensor:

@@ -1,0 +1,68 @@
+"""A Jacobian whose batched passes do not fit into memory, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from time import perf_counter
+
+from _table import Case, Row, Tick
+
+OUTPUTS, SIDE, CHANNELS = 2000, 96, 64
+
+
+def _measure(memory: str) -> None:
+    """Prints the peak beside the process as it was, the seconds, the answer's bytes and its error."""
+    import torch
+    from torch import nn
+
+    import jacmap as jm
+
+    torch.set_num_threads(2)
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(1, CHANNELS, 3, padding=1), nn.Tanh(), nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1), nn.Tanh(),
+        nn.Conv2d(CHANNELS, 1, 3, padding=1), nn.Flatten(), nn.Linear(SIDE * SIDE, OUTPUTS),
+    ).requires_grad_(False)  # fmt: skip
+    x = torch.randn(1, 1, SIDE, SIDE)
+    net(x)
+    before = _peak()
+    start = perf_counter()
+    found = jm.jacobian(net, memory=memory)(x).reshape(OUTPUTS, -1)
+    taken = perf_counter() - start
+    peak = _peak() - before
+    z = x.clone().requires_grad_()
+    y = net(z).reshape(-1)
+    off = 0.0
+    for i in (0, 777, OUTPUTS - 1):
+        row = torch.autograd.grad(y[i], z, retain_graph=True)[0].reshape(-1)
+        off = max(off, float((found[i] - row).abs().max() / row.abs().max()))
+    print(json.dumps([peak, taken, found.numel() * found.element_size(), off]))
+
+
+def _peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def bounded(quick: bool, tick: Tick) -> Iterator[Row]:
+    tick("a wide convolution net under memory='2GB'")
+    run = [sys.executable, str(Path(__file__)), "2GB"]
+    done = subprocess.run(run, capture_output=True, text=True, check=True)
+    peak, seconds, size, off = json.loads(done.stdout.strip().splitlines()[-1])
+    # Four arrays of the widest layer per output are alive in a batched pass of jacrev: the cotangents before and after
+    # an operation, for two operations at once.
+    whole = 4 * OUTPUTS * CHANNELS * SIDE * SIDE * 4
+    yield Row(f"Jacobian of a wide conv net ({size / 1e6:.0f} MB), jacrev's batched passes", whole / 2**30, "GiB")
+    yield Row("the same with memory='2GB': peak beside the process", peak / 1e9, "GB", 2.0, at_most=True)
+    yield Row("the same: done in", seconds, "s")
+    yield Row("the same: rows against autograd.grad", off, "relative", 1e-4, at_most=True)
+
+
+CASES: dict[str, Case] = {"memory": bounded}
+
+if __name__ == "__main__":
+    _measure(sys.argv[1])

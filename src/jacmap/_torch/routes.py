@@ -1,0 +1,34 @@
+"""The doors by which `jacmap._dispatch` hands a call over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .._errors import ArgumentError
+from .determinant import TorchDeterminant
+from .jacobian import TorchJacobian
+from .transforms import TorchTransform
+
+
+def transform(asked: Any) -> TorchTransform:
+    """The same question as a `Transform` of JAX asks, put to a function of tensors."""
+    if asked.holomorphic:
+        raise ArgumentError("holomorphic: got True, which functions of PyTorch tensors do not have; use real numbers")
+    argnums = asked.argnums if asked.many else asked.argnums[0]
+    if asked.question.kind == "slogdet":
+        return TorchDeterminant(asked.f, argnums, asked.memory, asked.with_value)
+    return TorchTransform(asked.f, asked.question, argnums, asked.has_aux, asked.memory, asked.mode)
+
+
+def linearize(
+    f: Callable[..., Any],
+    args: tuple[Any, ...],
+    argnums: int | Sequence[int],
+    memory: str | float | None,
+    differences: Any = None,
+) -> TorchJacobian:
+    """The Jacobian of a function of tensors at a point."""
+    if differences is not None:
+        raise ArgumentError("differences: got options for a black box, but x is a PyTorch tensor; pass NumPy arrays")
+    return TorchJacobian(f, args, argnums, memory)

@@ -1,0 +1,19 @@
+"""All that depends on PyTorch's version or on names that it does not promise to keep."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
+
+
+def inside_functorch() -> bool:
+    """Is a transformation of `torch.func` under way?"""
+    return torch._C._functorch.peek_interpreter_stack() is not None
+
+
+def outside_functorch() -> AbstractContextManager[Any]:
+    """Ordinary tensors inside stay ordinary, whatever transformation of `torch.func` is under way."""
+    return temporarily_clear_interpreter_stack() if inside_functorch() else nullcontext()
