@@ -99,6 +99,47 @@ def test_parameters_by_functional_call():
         torch.testing.assert_close(ours[name], theirs[name])
 
 
+def test_products_without_a_plan():
+    x, v = draw(22, 6), draw(23, 6)
+    y, pushed = jm.jvp(heat, (x,), (v,))
+    z, pull = jm.vjp(heat, x)
+    J = torch.as_tensor(by_rows(heat, (x,)))
+    torch.testing.assert_close((y, pushed, z, pull(v)[0]), (heat(x), J @ v, heat(x), v @ J))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_told(dtype):
+    x = draw(24, 12).to(dtype)
+    answer = jm.jacobian(heat)(x)
+    assert answer.dtype == dtype
+    np.testing.assert_allclose(answer.float(), by_rows(heat, (x.double(),)), atol=0.05)
+    assert f"computed in {str(dtype)[6:]}: about" in str(jm.plan(heat, x))
+
+
+def test_memory_bounds_the_batches():
+    x = draw(25, 40)
+    plan = jm.plan(torch.softmax, x, 0, memory=8000)
+    assert 0 < plan.chosen.chunk < 40 and "seeds at a time" in str(plan)
+    torch.testing.assert_close(plan(x, 0), torch.func.jacrev(lambda x: torch.softmax(x, 0))(x))
+
+
+def test_attention_without_a_forward_rule_is_still_pushed():
+    def attend(x):
+        return nn.functional.scaled_dot_product_attention(x, x, x)
+
+    x = draw(26, 1, 3, 4)
+    J = jm.linearize(attend, x)
+    v = draw(27, 12)
+    np.testing.assert_allclose(J @ v, by_rows(attend, (x,)) @ v.numpy(), **TOLERANCE)
+
+
+def test_inside_inference_mode():
+    with torch.inference_mode():
+        x = draw(28, 5).clone()
+        answer = jm.jacobian(heat)(x)
+    np.testing.assert_allclose(answer, by_rows(heat, (x.clone(),)), **TOLERANCE)
+
+
 # -- the answer is part of a larger computation --------------------------------------------------------------------
 def test_a_penalty_on_the_jacobian_trains_the_weights():
     torch.manual_seed(0)

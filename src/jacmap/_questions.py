@@ -10,7 +10,7 @@ import jax
 
 from ._determinant.transforms import Determinant
 from ._differences import BlackBox, Differences, DifferencesPlan
-from ._dispatch import Routed
+from ._dispatch import Routed, before
 from ._errors import ArgumentError
 from ._transforms import PlannedFunction, Transform
 from .engine.plan.plan import Plan
@@ -123,10 +123,14 @@ def as_question(name: str, also: Sequence[str] = ()) -> Question:
 
 
 def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
-    """(f(x), J v): one forward pass; as `jax.jvp`."""
+    """(f(x), J v): one forward pass; as `jax.jvp`, and as `torch.func.jvp` for tensors."""
+    if (face := before((primals, tangents))) is not None:
+        return face.module.jvp(f, tuple(primals), tuple(tangents))
     return jax.jvp(f, tuple(primals), tuple(tangents))
 
 
 def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]:
-    """(f(x), function u ↦ uᵀ J): one reverse pass; as `jax.vjp`."""
+    """(f(x), function u ↦ uᵀ J): one reverse pass; as `jax.vjp`, and as `torch.func.vjp` for tensors."""
+    if (face := before(primals)) is not None:
+        return face.module.vjp(f, *primals)
     return jax.vjp(f, *primals)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
+
 from .._errors import ArgumentError
 from .determinant import TorchDeterminant
 from .jacobian import TorchJacobian
@@ -19,6 +21,16 @@ def transform(asked: Any) -> TorchTransform:
     if asked.question.kind == "slogdet":
         return TorchDeterminant(asked.f, argnums, asked.memory, asked.with_value)
     return TorchTransform(asked.f, asked.question, argnums, asked.has_aux, asked.memory, asked.mode)
+
+
+def jvp(f: Callable[..., Any], primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
+    """(f(x), J v), by `torch.func.jvp`."""
+    return torch.func.jvp(f, primals, tangents)  # type: ignore[return-value]
+
+
+def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]:
+    """(f(x), function u ↦ (uᵀ J by each argument)), by `torch.func.vjp`."""
+    return torch.func.vjp(f, *primals)  # type: ignore[return-value]
 
 
 def linearize(
