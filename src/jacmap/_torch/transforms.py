@@ -34,7 +34,9 @@ Tensor = torch.Tensor
 
 # Candidates are timed when the plan is made, unless a run takes longer than this many seconds or is estimated to cost
 # this many times the best: counted work says little where the cost of a call is that of its Python.
+# Where the best is estimated to take seconds the model is trusted: many passes cost what they were counted.
 LONG = 0.25
+TRUSTED = 2e9
 HOPELESS = 30.0
 RUNS = 3
 # Eager passes hold the cotangents before and after an operation, what the operation makes on its way, and what
@@ -169,6 +171,9 @@ class TorchTransform:
         )
         if not traced.reading.repeatable:
             planned = replace(planned, candidates=tuple(c for c in planned.candidates if not from_graph(c)))
+        if traced.reading.samples:  # under `vmap` and `jvp` PyTorch draws otherwise than f does by itself
+            plainly = tuple(c for c in planned.candidates if not c.forward)
+            planned = replace(planned, candidates=plainly or planned.candidates)
         if not planned.candidates:
             reasons = "; ".join(f"{name}: {why}" for name, why in planned.rejected)
             raise ModeError(f"no AD mode can answer {self.question.kind!r} for this function ({reasons})")
@@ -299,23 +304,31 @@ class Here:
             entry.constant = execute(chosen.inner, self.transform.question, entry.read(chosen), self.runner(False))
 
     def choose_by_clock(self) -> None:
-        """Keep the candidate that runs fastest here, of the few that could."""
+        """Keep the candidate that runs fastest here, of the few that could; leave out those that PyTorch cannot run."""
         plan = self.entry.plan
-        candidates = [c for c in plan.planned.candidates if c.cost <= HOPELESS * max(plan.chosen.cost, 1.0)][:4]
-        if isinstance(plan.chosen, Constant) or len(candidates) < 2:
+        least = plan.chosen.cost
+        candidates = [c for c in plan.planned.candidates if c.cost <= HOPELESS * max(least, 1.0)][:4]
+        if isinstance(plan.chosen, Constant) or len(candidates) < 2 or least > TRUSTED:
             return
-        timed: dict[str, float] = {}
         for recipe in candidates:
             run = self._timed(recipe)
             if run is None:
+                self._reject(recipe)
                 continue
-            timed[recipe.name] = run
+            plan.measured[recipe.name] = run
             if run > LONG:
                 break
-        if len(timed) > 1:
-            plan.measured.update(timed)
-            best = min(timed, key=timed.__getitem__)
+        if plan.measured:
+            best = min(plan.measured, key=plan.measured.__getitem__)
             plan.chosen = next(c for c in candidates if c.name == best)
+
+    def _reject(self, recipe: Recipe) -> None:
+        planned = self.entry.plan.planned
+        left = tuple(c for c in planned.candidates if c is not recipe)
+        if left:
+            reason = (recipe.name, "PyTorch lacks a derivative, or a way to batch it, for an operation of f")
+            self.entry.plan.planned = replace(planned, candidates=left, rejected=(*planned.rejected, reason))
+            self.entry.plan.chosen = left[0]
 
     def _timed(self, recipe: Recipe) -> float | None:
         """Seconds of a run, the quickest of several; None where it fails."""
@@ -340,6 +353,9 @@ class Here:
         if isinstance(entry.plan.chosen, Coloured) and question.kind == "dense":
             question = Question("sparse")  # the entries alone: the matrix may be too large to be formed for a check
         chosen = entry.plan.chosen
+        if isinstance(chosen, Plain) and question.kind == "dense":
+            entry.plan.probed = 0.0  # it is plain AD
+            return
         with entry.traced.reading.unwritten():
             truth = Truth(self.call, entry.traced, self.moving, self.others, self.start)
             numbers = entry.constant
