@@ -17,3 +17,8 @@ def inside_functorch() -> bool:
 def outside_functorch() -> AbstractContextManager[Any]:
     """Ordinary tensors inside stay ordinary, whatever transformation of `torch.func` is under way."""
     return temporarily_clear_interpreter_stack() if inside_functorch() else nullcontext()
+
+
+def unwrapped(function: Any) -> Any:
+    """The operation as the dispatcher has it, without the microsecond of Python around it."""
+    return getattr(function, "_op", function)
