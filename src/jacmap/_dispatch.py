@@ -7,11 +7,12 @@ arguments alone takes the call before JAX reads f; the others step in when JAX c
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar, cast
 from weakref import WeakSet
 
 import jax
@@ -22,6 +23,7 @@ from ._errors import BlackBoxWarning, JacmapError, TraceError
 from ._tell import warn
 
 Leaves = list[Any]
+Front = TypeVar("Front", bound=Callable[..., Any])
 READS = (jax.errors.ConcretizationTypeError, jax.errors.NonConcreteBooleanIndexError)
 
 
@@ -110,6 +112,46 @@ def _tell(f: Callable[..., Any], reason: str) -> None:
 
 def _copied(tree: Any) -> Any:
     return jax.tree_util.tree_map(lambda leaf: np.array(leaf) if isinstance(leaf, np.ndarray) else leaf, tree)
+
+
+def _of_the_torch_face(leaves: Leaves) -> bool:
+    """Is there a tensor, a module, or a Jacobian of such a function?"""
+    torch, face = sys.modules.get("torch"), sys.modules.get(f"{__package__}._torch")
+    if torch is None:
+        return False
+    kinds = (torch.Tensor, torch.nn.Module, *([face.TorchJacobian] if face else []))
+    return any(isinstance(leaf, kinds) for leaf in leaves)
+
+
+def _all_given(*args: Any, data: Any = None, **options: Any) -> tuple[Any, ...]:
+    return args or (data,)
+
+
+def for_tensors_too(
+    point: Callable[..., tuple[Any, ...]] = _all_given, tensors: bool = False
+) -> Callable[[Front], Front]:
+    """A front that answers in JAX, for functions of PyTorch tensors as well: they are translated first.
+
+    The function or Jacobian stands first. It is a function of tensors where it is a module or a tensor stands among the
+    arguments. `point`: the arguments of the function, by those of the front that come after it. `tensors`: is the
+    answer given in tensors again?
+    """
+
+    def decorated(front: Front) -> Front:
+        @functools.wraps(front)
+        def routed(*args: Any, **kwargs: Any) -> Any:
+            if not args or not _of_the_torch_face(jax.tree_util.tree_leaves((args, kwargs))):
+                return front(*args, **kwargs)
+            return FACES[0].module.studied(front, point, args, kwargs, tensors)
+
+        return cast(Front, routed)
+
+    return decorated
+
+
+def arrays(tree: Any) -> Any:
+    """The tree with JAX arrays in place of PyTorch's tensors."""
+    return FACES[0].module.arrays_in(tree) if _of_torch(jax.tree_util.tree_leaves(tree)) else tree
 
 
 class Routed:

@@ -103,6 +103,9 @@ def _loaded(function: str, at: str) -> tuple[target.Target, tuple[Any, ...], tup
         # Typed decimals deserve double precision, and no code of the user's is there to be upset by it.
         jax.config.update("jax_enable_x64", True)
     arguments = point.load(at, aim)
+    if aim.of_tensors:
+        jax.config.update("jax_enable_x64", True)  # studies keep the precision of the tensors
+        arguments = point.as_tensors(arguments)
     return aim, arguments, point.differentiated(arguments)
 
 

@@ -16,9 +16,7 @@ import typer
 from .._errors import JacmapError
 
 OURS = str(Path(__file__).parents[1])
-LIBRARIES = tuple(
-    {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), *site.getsitepackages(), "<frozen"}
-)
+LIBRARIES = tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), *site.getsitepackages(), "<frozen"})
 
 
 class CliError(JacmapError):

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 
 from .._arguments import nearest
 from .errors import CliError, blame
+from .numbers import plain
 from .target import Target, function_at, is_code
 
 FORMS = "numbers (1.5,0.5 or x=1.5,y=0.5), an .npy or .npz file, or a function (file.py:point)"
@@ -36,9 +38,22 @@ def load(text: str, target: Target) -> tuple[Any, ...]:
     return _fitting(arguments, target)
 
 
+def as_tensors(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """NumPy's arrays as PyTorch's tensors, those of floats in PyTorch's default dtype; what else there is as it is."""
+    torch: Any = sys.modules["torch"]
+
+    def tensor(leaf: Any) -> Any:
+        if not isinstance(leaf, (np.ndarray, np.generic)):
+            return leaf
+        made = torch.as_tensor(np.asarray(leaf))
+        return made.to(torch.get_default_dtype()) if made.is_floating_point() else made
+
+    return tuple(jax.tree.map(tensor, arguments))
+
+
 def differentiated(arguments: tuple[Any, ...]) -> tuple[int, ...]:
     """The positions of the arguments that hold nothing but floats: derivatives are taken by all of them."""
-    leaves = [[np.asarray(leaf).dtype for leaf in jax.tree.leaves(argument)] for argument in arguments]
+    leaves = [[np.asarray(plain(leaf)).dtype for leaf in jax.tree.leaves(argument)] for argument in arguments]
     chosen = tuple(k for k, found in enumerate(leaves) if found and all(_is_float(dtype) for dtype in found))
     if not chosen:
         came = ", ".join(sorted({str(dtype) for found in leaves for dtype in found})) or "nothing"

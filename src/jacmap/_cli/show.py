@@ -5,13 +5,13 @@ from typing import Any
 
 import jax
 import numpy as np
-import scipy.sparse
 from rich.console import Console
 from rich.table import Table
 
 from .._labels import Labels
 from ..study import meaning
 from . import labels
+from .numbers import plain, sparse
 from .target import Target
 
 SMALL = 8  # a matrix of at most SMALL×SMALL is printed entry by entry
@@ -28,18 +28,18 @@ def explanation(
         question = "dense" if J.shape[0] * J.shape[1] <= LARGEST_DENSE else "sparse"
     plan = J.explain(question)
     inputs, outputs = labels.of_inputs(target, arguments, moving), labels.of_outputs(J.value)
+    value, point = plain(J.value), plain(tuple(arguments[k] for k in moving))
     _heading(console, target.name)
     if target.variables is not None:
         _line(console, f"Variables in order: {', '.join(target.variables)}")
-    _line(console, f"Value: {_value(J.value)}")
-    point = tuple(arguments[k] for k in moving)
-    for what, tree, names in (("point", point, inputs), ("value", J.value, outputs)):
+    _line(console, f"Value: {_value(value)}")
+    for what, tree, names in (("point", point, inputs), ("value", value, outputs)):
         if bad := _not_finite(tree, names):
             _line(console, f"Not finite in the {what}: {bad}")
 
     _heading(console, f"Jacobian, {J.shape[0]}×{J.shape[1]} (outputs × inputs): {J.structure}")
     if max(J.shape) <= SMALL:
-        console.print(_table(np.asarray(J.dense()), inputs, outputs))
+        console.print(_table(np.asarray(plain(J.dense())), inputs, outputs))
     elif picture := str(J).splitlines()[1:-1]:  # between the structure, shown above, and the plan, shown below
         _line(console, "\n".join(picture))
     _chain(console, J.chain)
@@ -113,10 +113,7 @@ def _chain(console: Console, chain: Any) -> None:
 def _meaning(J: Any, inputs: Labels, outputs: Labels) -> list[str]:
     rows, columns = J.shape
     if rows * columns <= LARGEST_DENSE:
-        return meaning.sentences(np.asarray(J.dense()), inputs, outputs)
+        return meaning.sentences(np.asarray(plain(J.dense())), inputs, outputs)
     if J.pattern.nnz <= LARGEST_SPARSE:
-        entries = J.sparse()
-        at = np.asarray(entries.indices)
-        matrix = scipy.sparse.coo_array((np.asarray(entries.data), (at[:, 0], at[:, 1])), shape=J.shape)
-        return meaning.sentences(matrix.tocsr(), inputs, outputs)
+        return meaning.sentences(sparse(J.sparse()), inputs, outputs)
     return [f"J has {J.pattern.nnz} entries that can differ from zero: too many to rank rows and columns."]

@@ -32,7 +32,16 @@ class Target:
     name: str
     variables: tuple[str, ...] | None = None
     arguments: tuple[str, ...] | None = None
-    backend: str = "jax"
+
+    @property
+    def of_tensors(self) -> bool:
+        """Is it a function of PyTorch tensors: a module, or of a file that imports torch and not jax?"""
+        torch = sys.modules.get("torch")
+        if torch is None:
+            return False
+        around = getattr(inspect.unwrap(self.function), "__globals__", {}).values()
+        imported = {found.__name__.partition(".")[0] for found in around if isinstance(found, ModuleType)}
+        return isinstance(self.function, torch.nn.Module) or ("torch" in imported and "jax" not in imported)
 
 
 def load(text: str) -> Target:

@@ -30,6 +30,8 @@ class HessianTransform(Transform):
     ):
         super().__init__(gradient(f, argnums, has_aux), question, argnums, has_aux, **options)
         self.value = scalar(f, has_aux)
+        self.subject = f
+        self.same_for = lambda g: HessianTransform(g, question, argnums, has_aux, **options)
 
     def _planned(self, sig: backend.Signature, traced: backend.Traced, limits: Limits) -> Planned:
         value = self._trace(backend.on_leaves(self.value, sig, self.has_aux), sig)
@@ -73,6 +75,8 @@ def hessian(
     A pair of inputs has an entry only where f's own operations couple the two; a quadratic f has a constant Hessian,
     which costs no pass. Products with the Hessian are shared by a star or an acyclic colouring (Coleman, Moré 1984;
     Gebremedhin et al. 2007) where these need fewer than a colouring of the columns.
+
+    A function of PyTorch tensors is translated to JAX, and the answer given in tensors, detached.
 
     `memory` and `plan` are as for `jacmap.jacobian`. Raises `ArgumentError` where f does not return one real number,
     and what `jacmap.jacobian` raises.

@@ -55,6 +55,7 @@ class LaplacianTransform(Transform):
     def __init__(self, f: Callable[..., Any], argnums: int | Sequence[int]):
         question = Question("trace", matrix="Hessian")
         super().__init__(f, question, argnums)
+        self.subject, self.same_for = f, lambda g: LaplacianTransform(g, argnums)
         self.by_products = HessianTransform(f, question, argnums, False)
 
     def _make(self, sig: backend.Signature, call: backend.Call, traced: backend.Traced) -> Entry:
@@ -183,7 +184,8 @@ def laplacian(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Planne
 
     One sweep through f carries values, tangents and Laplacians together (the forward Laplacian, Li et al. 2023,
     arXiv:2307.08214). Inputs that do not interact share a direction, so a sum of local terms needs few of them. Where
-    an operation has no forward mode, a scalar f's Laplacian is the trace of its Hessian. Raises what `jacmap.jacobian`
+    an operation has no forward mode, a scalar f's Laplacian is the trace of its Hessian. A function of PyTorch tensors
+    is translated to JAX, and the answer given in tensors, detached. Raises what `jacmap.jacobian`
     raises; `StructureError` where the sweep disagrees with JAX's nested JVPs when the plan is new.
     """
     if not callable(f):

@@ -8,22 +8,29 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from .._dispatch import for_tensors_too
 from .._errors import ArgumentError, ModeError
 from .._jacobian import Jacobian, linearize
 from .gradient import read, scalar
 
 
+def _arguments(primals: Any, v: Any = None) -> tuple[Any, ...]:
+    return tuple(primals) if isinstance(primals, (tuple, list)) else (primals,)
+
+
+@for_tensors_too(point=_arguments, tensors=True)
 def hvp(f: Callable[..., Any], primals: Any, v: Any) -> Any:
     """H v, the Hessian of a scalar f times a vector, by a JVP of the gradient: about the cost of three evaluations.
 
     A tuple (or list) of `primals` holds the arguments of f, and then `v` holds a direction for each and the answer is
     such a tuple, as in `jax.jvp`; anything else is the only argument. `v` is laid out as `primals`. All arguments are
     differentiated. Forward over reverse; where an operation lacks a mode, reverse over reverse, reverse over forward,
-    or n JVPs of a JVP. Raises `ArgumentError` where f does not return one real number or `v` does not fit, `ModeError`
+    or n JVPs of a JVP. A function of PyTorch tensors is translated to JAX, and the answer given in tensors, detached.
+    Raises `ArgumentError` where f does not return one real number or `v` does not fit, `ModeError`
     where no order of modes runs.
     """
     many = isinstance(primals, (tuple, list))
-    args = tuple(primals) if many else (primals,)
+    args = _arguments(primals)
     directions = _direction(args, tuple(v) if many and isinstance(v, (tuple, list)) else (v,))
     value = scalar(f)
     argnums = tuple(range(len(args)))

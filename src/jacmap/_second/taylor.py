@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._dispatch import for_tensors_too
 from .._errors import ArgumentError
 from .products import _direction
 
@@ -103,11 +104,13 @@ class Taylor:
         return f"Taylor({getattr(self.f, '__name__', 'f')}, order={self.order})"
 
 
+@for_tensors_too(point=lambda x, order=1: (x,))
 def taylor(f: Callable[..., Any], x: Any, order: int = 1) -> Taylor:
     """The Taylor model of f around x: ``model(dx)`` ≈ f(x + dx), of order 1 or 2; ``model.remainder(dx)`` measures it.
 
     x is an array or a pytree of real arrays, f may return any pytree of real arrays. Products only, no matrix: one JVP,
-    and a JVP of a JVP for the second order. Raises `ArgumentError` for another order.
+    and a JVP of a JVP for the second order. For a function of PyTorch tensors, translated to JAX, the model takes and
+    gives tensors, detached. Raises `ArgumentError` for another order.
     """
     if not callable(f):
         raise ArgumentError(f"f: got {type(f).__name__}, expected a function of one argument")

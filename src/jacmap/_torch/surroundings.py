@@ -92,10 +92,10 @@ def _contents(cell: Any) -> Any:
 def _reached(get: Callable[[], Any], depth: int) -> Iterator[Callable[[], Any]]:
     """The value itself, and what a function of the user's own reads in turn."""
     value = get()
-    if isinstance(value, type) or (callable(value) and getattr(value, "__module__", "").startswith("torch.")):
-        return
     if isinstance(value, (torch.nn.Module, torch.Tensor, *_PLAIN)):
         yield get
+    elif isinstance(value, type) or (callable(value) and str(getattr(value, "__module__", "")).startswith("torch.")):
+        return
     elif callable(value) and depth:
         yield get
         yield from _getters(value, depth - 1)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from .._dispatch import for_tensors_too
 from .._errors import ArgumentError
 from ._axes import axes, counted, point, short, titled
 from ._colours import BLACK, BLUE, GREY, VERMILLION
@@ -18,6 +19,7 @@ ANGLES = 361
 MARKS = ("o", "s")  # of the two singular directions, in the circle and in its image
 
 
+@for_tensors_too()
 def circle_to_ellipse(f: Callable[..., Any], x: Any, radius: float = 0.5, *, ax: Axes | None = None) -> Axes:
     """What f: R² → R² makes of the circle of `radius` around x, against what J makes of it.
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import _questions
+from .._dispatch import for_tensors_too
 from .._errors import ArgumentError
 from ._axes import called, counted, point, short, titled
 from ._colours import BLUE, VERMILLION
@@ -18,6 +19,7 @@ from ._sample import numbers
 MERIDIANS, PARALLELS = 33, 17
 
 
+@for_tensors_too()
 def sphere_to_ellipsoid(f: Callable[..., Any], x: Any, radius: float = 0.5, *, ax: Any = None) -> Any:
     """What f: R³ → R³ makes of the sphere of `radius` around x (surface), against what J makes of it (wires, axes).
 

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from .._dispatch import for_tensors_too
 from ._axes import axes, colourbar, fitted, hatch_missing, legend_below, short, titled
 from ._colours import BLACK, GREEN, SIGNED, extends, signed
 from ._sample import PlaneMap, box, count, lattice, some_finite
@@ -18,6 +19,7 @@ LEVELS = 5  # of rotation
 ROUNDING = 8.0  # in units of eps times the size of the terms
 
 
+@for_tensors_too()
 def vector_field(f: Callable[..., Any], lower: Any, upper: Any, arrows: int = 17, *, ax: Axes | None = None) -> Axes:
     """The field f: R² → R² on the rectangle from `lower` to `upper`: arrows, divergence, rotation.
 

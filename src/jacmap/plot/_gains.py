@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from .._dispatch import for_tensors_too
 from .._errors import ArgumentError
 from .._jacobian import Jacobian
 from ._axes import axes, called, legend_below, log_ticks, short, titled
@@ -28,6 +29,7 @@ class Gain(NamedTuple):
     usual: float
 
 
+@for_tensors_too()
 def gains(J: Jacobian | Sequence[Jacobian], *, ax: Axes | None = None) -> Axes:
     """One bar per segment of J.chain, first applied on top: from its smallest to its largest singular value.
 

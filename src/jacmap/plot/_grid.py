@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
 
+from .._dispatch import for_tensors_too
 from ._axes import axes, colourbar, fitted, legend_below, point, titled, window
 from ._colours import GREY, SIZES, VERMILLION, extends, sizes
 from ._fold import determinants, folds
@@ -19,6 +20,7 @@ PIECES = 96  # of a line: what still looks smooth, in an SVG file of half a mega
 SAMPLES = 241  # of the lattice that folds are looked for on, along each axis
 
 
+@for_tensors_too()
 def grid(f: Callable[..., Any], lower: Any, upper: Any, lines: int = 17, *, ax: Axes | None = None) -> Axes:
     """The image under f: R² → R² of a regular grid on the rectangle from `lower` to `upper`, coloured by |det J|.
 

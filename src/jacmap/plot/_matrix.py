@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
+from .._dispatch import for_tensors_too
 from .._errors import ArgumentError
 from .._jacobian import Jacobian
 from ._axes import axes, called, colourbar, counted, hatch_missing, short, titled
@@ -21,6 +22,7 @@ NAMED = 40  # names up to which each gets its tick
 DENSE = 25_000_000  # entries up to which an array is made of J
 
 
+@for_tensors_too()
 def matrix(
     J: Any, rows: Sequence[str] | None = None, columns: Sequence[str] | None = None, *, ax: Axes | None = None
 ) -> Axes:

@@ -10,6 +10,7 @@ from matplotlib.colors import ListedColormap, LogNorm
 from scipy import sparse
 
 from .. import Pattern
+from .._dispatch import for_tensors_too
 from .._errors import ArgumentError
 from .._jacobian import Jacobian
 from ._axes import axes, called, colourbar, counted, short, titled
@@ -17,6 +18,7 @@ from ._cells import MOST_CELLS, cell_of, frame, size_of, whole_ticks
 from ._colours import BLUE, SHARES
 
 
+@for_tensors_too()
 def pattern(J: Any, *, ax: Axes | None = None) -> Axes:
     """The pattern of J, m×n, outputs × inputs, row 0 on top.
 

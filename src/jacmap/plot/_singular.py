@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from .._dispatch import for_tensors_too
 from .._errors import ArgumentError
 from .._jacobian import Jacobian
 from ._axes import axes, called, log_ticks, short, titled
@@ -19,6 +20,7 @@ ALL = 2000  # rows or columns up to which all singular values are computed
 FEW = 20  # of a larger J
 
 
+@for_tensors_too()
 def singular_values(J: Any, *, ax: Axes | None = None) -> Axes:
     """σ_1 ≥ σ_2 ≥ … of J: how much J stretches along each of its singular directions, at most and at least.
 

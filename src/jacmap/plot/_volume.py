@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from .._dispatch import for_tensors_too
 from ._axes import axes, colourbar, hatch_missing, legend_below, titled
 from ._colours import BLACK, SIGNED, SIZES, extends, signed, sizes
 from ._fold import determinants, folds
@@ -18,6 +19,7 @@ from ._sample import PlaneMap, box, count, lattice, some_finite
 LINE = "#E69F00"  # orange, seen on blue, white, red and on cividis but for its light end
 
 
+@for_tensors_too()
 def volume_map(f: Callable[..., Any], lower: Any, upper: Any, resolution: int = 161, *, ax: Axes | None = None) -> Axes:
     """det J over the rectangle of inputs from `lower` to `upper`, at `resolution`² points.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import _arguments
+from .._dispatch import for_tensors_too
 from .._errors import ArgumentError
 from .._files import replacing
 from .._jacobian import Jacobian
@@ -20,6 +21,7 @@ from .subject import Subject
 EXTRA = "a report needs Jinja2 and matplotlib: pip install 'jacmap[report]'"
 
 
+@for_tensors_too()
 def html(
     J: Jacobian,
     *,

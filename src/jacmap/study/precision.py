@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._data_path import DataPath, Stretch, Values, data_path
+from .._dispatch import for_tensors_too
 from .._errors import ArgumentError
 from .._evaluate import wide_sums
 
@@ -96,6 +97,7 @@ class Precision:
         return "\n".join(lines)
 
 
+@for_tensors_too()
 def precision(
     f: Callable[..., Any], *args: Any, argnums: int | Sequence[int] = 0, dtype: str | Sequence[str] = DTYPES
 ) -> Precision:

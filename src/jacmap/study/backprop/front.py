@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from ..._arguments import check_inputs, positions
+from ..._dispatch import for_tensors_too
 from ..._errors import ArgumentError, StructureError
 from ..._operations import Operations, operations
 from .result import Backprop, Read, StepDone, Value
@@ -20,6 +21,7 @@ LARGEST_LOCAL = 4096  # entries of a local Jacobian that is worked out
 ROUNDINGS = 1e5  # of eps, relative to the largest entry: a difference from jax.grad that is nothing else
 
 
+@for_tensors_too()
 def backprop(
     f: Callable[..., Any],
     *args: Any,

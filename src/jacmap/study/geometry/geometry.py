@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
+from ..._dispatch import for_tensors_too
 from ..._errors import ArgumentError
 from ..._jacobian import Jacobian
 from . import directions as choice
@@ -139,6 +140,7 @@ class Geometry:
         return plot.singular_values(self, ax=ax)
 
 
+@for_tensors_too()
 def geometry(
     J: Jacobian,
     *,

@@ -15,6 +15,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from ..._dispatch import arrays, for_tensors_too
 from ..._errors import ArgumentError
 from ..._memory import parse_memory
 from . import estimate, exact
@@ -31,6 +32,7 @@ from .units import bounded, saturated
 PATIENCE = 1.0  # seconds before anything is shown
 
 
+@for_tensors_too()
 def gradient_flow(
     f: Callable[..., Any], x: Any, *rest: Any, batch: bool | Sequence[int] = False,
     loss: Callable[..., Any] | None = None, target: Any = None, argnums: int | Sequence[int] = 0,
@@ -65,6 +67,7 @@ def gradient_flow(
             return _flow(network, plan, loss, target, seed, tick, again)
 
     def again(*args: Any) -> GradientFlow:
+        args = arrays(args)
         if _shapes(args) != _shapes(first):
             raise ArgumentError("at: got arguments of other shapes or dtypes than the first; call gradient_flow anew")
         return run(*args)

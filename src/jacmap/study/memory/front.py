@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from ..._data_path import DataPath, data_path
+from ..._dispatch import for_tensors_too
 from ..._errors import ArgumentError
 from ..._memory import parse_memory
 from .apply import applied, temporary_bytes
@@ -33,6 +34,7 @@ from .schedules import (
 TRIALS = 6  # schedules compiled in search of one that XLA, too, puts within the budget
 
 
+@for_tensors_too()
 def memory_plan(
     f: Callable[..., Any],
     *args: Any,

@@ -7,6 +7,7 @@ from typing import Any, overload
 
 import numpy as np
 
+from ..._dispatch import for_tensors_too
 from ..._errors import ArgumentError
 from ..._jacobian import Jacobian, linearize
 from ..._memory import parse_memory
@@ -38,6 +39,7 @@ def sensitivity(
     resamples: int = 200, seed: int = 0, batch: int | None = None, memory: str | float | None = None,
     progress: bool = True,
 ) -> DataSensitivity: ...  # fmt: skip
+@for_tensors_too()
 def sensitivity(
     f: Function | Jacobian, x: Any = None, *, data: Any = None, spread: Any = None,
     inputs: str | Sequence[str] | None = None, outputs: str | Sequence[str] | None = None,

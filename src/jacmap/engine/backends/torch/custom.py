@@ -63,7 +63,7 @@ def _recorded(recorder: Recorder, cls: Any, run: Any, args: tuple[Any, ...], kwa
         counter = iter(range(len(given)))
         spec = replaced((args, kwargs), Tensor, lambda t: Ref(next(counter)))
         number = [k for k, t in enumerate(u for u in returned if isinstance(u, Tensor)) if any(t is m for m in made)]
-        operation = Operation(cls.__name__, _Outputs(cls, number), *spec)
+        operation = Operation(cls.__name__, Outputs(cls, number), *spec)
         rule = _rule(cls, *_patterns(recorder, given, made))
         for tensor, v in zip(made, recorder.operation(operation, inputs, made, rule), strict=True):
             if any(tensor is w for w in written):
@@ -78,7 +78,7 @@ def _same_memory(a: Tensor, b: Tensor) -> bool:
     return strided and a.untyped_storage()._cdata == b.untyped_storage()._cdata
 
 
-class _Outputs:
+class Outputs:
     """The outputs of a custom function that carry a derivative."""
 
     def __init__(self, cls: Any, number: list[int]) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -15,7 +17,13 @@ from torch.nn.modules import module as hooks
 
 from ...graph import Place
 
-_HIDDEN = (str(Path(torch.__file__).parent) + os.sep, str(Path(__file__).parents[3]) + os.sep, "<")
+_HIDDEN = (
+    str(Path(torch.__file__).parent) + os.sep,
+    str(Path(__file__).parents[3]) + os.sep,
+    functools.__file__,
+    *(str(Path(spec.origin).parent) + os.sep for spec in [find_spec("jax")] if spec and spec.origin),
+    "<",
+)
 
 
 class Scopes:

@@ -1,0 +1,104 @@
+"""Fronts that compute in JAX, asked of functions of tensors: what comes in is translated, answers are given back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import torch
+
+from .._jacobian import Jacobian
+from .._second.taylor import Remainder, Taylor
+from ..engine.plan.plan import Plan
+from .jacobian import TorchJacobian
+from .to_jax import arrays_in, in_jax, tensors_in
+
+
+def studied(
+    front: Callable[..., Any], point: Callable[..., tuple[Any, ...]], args: tuple[Any, ...], kwargs: dict[str, Any],
+    tensors: bool,
+) -> Any:  # fmt: skip
+    """What `front` says of the function or Jacobian that stands first; the rest: see `_dispatch.for_tensors_too`."""
+    device = device_of((args, kwargs))
+    f, *rest = args
+    loss = kwargs.get("loss")
+    argnums = kwargs.get("argnums", 0)
+    if callable(f) and not isinstance(f, (TorchJacobian, Jacobian)):
+        f = in_jax(f, point(*rest, **kwargs), argnums)[0]
+    kwargs = {name: _translated(value) for name, value in kwargs.items()}
+    if loss is not None and callable(loss):
+        kwargs["loss"] = in_jax(loss)[0]
+    answer = front(_translated(f), *_translated(tuple(rest)), **kwargs)
+    if isinstance(answer, Taylor):
+        return TorchTaylor(answer, device)
+    return tensors_in(answer, device) if tensors else answer
+
+
+def _translated(tree: Any) -> Any:
+    return arrays_in(jax.tree_util.tree_map(lambda x: _in_jax(x) if isinstance(x, TorchJacobian) else x, tree))
+
+
+def _in_jax(J: TorchJacobian) -> Jacobian:
+    g, args = in_jax(J.f, J.args, J.argnums)
+    return Jacobian(g, args, J.argnums, J.memory, J.name)
+
+
+def device_of(tree: Any) -> torch.device | None:
+    """Where the first tensor lies."""
+    leaves = jax.tree_util.tree_leaves(tree)
+    return next((leaf.device for leaf in leaves if isinstance(leaf, torch.Tensor)), None)
+
+
+class SecondOrder:
+    """A transform of JAX's face (`hessian`, `laplacian`) for functions of tensors, with tensors for answers.
+
+    `asked` tells the function by its attribute `subject` and the same question of another by `same_for`.
+    """
+
+    def __init__(self, asked: Any):
+        self.asked = asked
+        self.translated: Any = None
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        """The answer, detached."""
+        transform, arrays = self._at(args, kwargs)
+        return tensors_in(transform.call(*arrays), device_of(args))
+
+    def plan(self, *args: Any, **kwargs: Any) -> Plan:
+        """The plan for tensors of these shapes."""
+        transform, arrays = self._at(args, kwargs)
+        found: Plan = transform.plan(*arrays)
+        return found
+
+    def _at(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        """The transform of the translated function, kept for as long as that function stands."""
+        if kwargs or self.translated is None or not self.translated[0].fresh():
+            f = self.asked.subject
+            g, _ = in_jax((lambda *given: f(*given, **kwargs)) if kwargs else f, args, self.asked.argnums)
+            self.translated = g, self.asked.same_for(g)
+        return self.translated[1], arrays_in(args)
+
+
+class TorchTaylor:
+    """A Taylor model (see `jacmap.taylor`) of a function of tensors: directions and answers are tensors, detached."""
+
+    def __init__(self, model: Taylor, device: torch.device | None):
+        self._model, self._device = model, device
+        self.order = model.order
+
+    @property
+    def value(self) -> Any:
+        """f(x)."""
+        return tensors_in(self._model.value, self._device)
+
+    def __call__(self, dx: Any) -> Any:
+        """The model at x + dx, laid out as f(x). `dx` is laid out as x."""
+        return tensors_in(self._model(arrays_in(dx)), self._device)
+
+    def remainder(self, dx: Any, halvings: int = 8) -> Remainder:
+        """What the model leaves out at x + dx; see `Taylor.remainder`."""
+        return self._model.remainder(arrays_in(dx), halvings)
+
+    def __repr__(self) -> str:
+        return repr(self._model)
