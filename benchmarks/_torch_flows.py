@@ -14,7 +14,7 @@ from torch.func import vmap
 
 import jacmap as jm
 
-SIZE, BATCH = 16, 128
+SIZE, BATCH = 16, 256
 
 
 def transforms() -> dict[str, Any]:

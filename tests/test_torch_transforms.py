@@ -133,11 +133,19 @@ def test_attention_without_a_forward_rule_is_still_pushed():
     np.testing.assert_allclose(J @ v, by_rows(attend, (x,)) @ v.numpy(), **TOLERANCE)
 
 
-def test_inside_inference_mode():
+@pytest.mark.parametrize("form", ["dense", "sparse"])
+def test_planned_in_inference_mode_and_differentiated_later(form):
+    ask = jm.jacobian(heat, form=form)
     with torch.inference_mode():
-        x = draw(28, 5).clone()
-        answer = jm.jacobian(heat)(x)
-    np.testing.assert_allclose(answer, by_rows(heat, (x.clone(),)), **TOLERANCE)
+        x = draw(28, 25).clone()
+        answer = ask(x)
+        answer = answer if form == "dense" else answer.to_dense()
+    np.testing.assert_allclose(answer.clone(), by_rows(heat, (x.clone(),)), **TOLERANCE)
+    z = x.clone().requires_grad_()
+    answer = ask(z)
+    (answer if form == "dense" else answer.coalesce().values()).pow(2).sum().backward()
+    expected = torch.func.grad(lambda z: torch.func.jacrev(heat)(z).pow(2).sum())(x.clone())
+    torch.testing.assert_close(z.grad, expected)
 
 
 # -- the answer is part of a larger computation --------------------------------------------------------------------

@@ -33,11 +33,18 @@ class _Sum:
     """sign and log|det| so far."""
 
     def __init__(self, sign: int, like: Tensor, ways: Ways):
-        self.sign, self.log, self.ways = like.new_full((), sign), like.new_zeros(()), ways
+        self.sign: Any = sign
+        self.log: Any = 0.0
+        self.like, self.ways = like, ways
+
+    def result(self) -> tuple[Tensor, Tensor]:
+        """Both as scalars of the dtype and on the device of `like`."""
+        plain = [torch.as_tensor(x).to(self.like) for x in (self.sign, self.log)]
+        return plain[0], plain[1]
 
     def numbers(self, numbers: Tensor, times: np.ndarray | None = None) -> None:
         """Blocks of size 1, each counting so many times."""
-        self.several(torch.sign(numbers.detach()), torch.log(torch.abs(numbers)), times)
+        self.several(numbers.detach().sign(), numbers.abs().log(), times)
 
     def several(self, signs: Tensor, logs: Tensor, times: np.ndarray | None) -> None:
         """Determinants that each count so many times."""
@@ -178,8 +185,8 @@ class Factors:
         if pending:
             found += self._gradients(pending)
         if found:
-            total.numbers(torch.cat([g.reshape(-1).to(like.dtype) for g in found]))
-        return total.sign, total.log
+            total.numbers(torch.cat([g.reshape(-1) for g in found]) if len(found) > 1 else found[0])
+        return total.result()
 
     # -- factors with one entry in each row and column of what is left -------------------------------------
     # A reverse pass from ones shows the entries column by column; each counts once, in whatever order.
@@ -212,7 +219,7 @@ class Factors:
 
     def _gradients(self, taped: Sequence[tuple[Sequence[Tensor], Sequence[Tensor]]]) -> Sequence[Tensor]:
         made, starts = [y for ys, _ in taped for y in ys], [z for _, zs in taped for z in zs]
-        ones = [torch.ones_like(y) for y in made]
+        ones = [self._ones(y) for y in made]
         found = torch.autograd.grad(made, starts, ones, create_graph=self.differentiable)
         return found if self.differentiable else [g.detach() for g in found]
 
@@ -221,6 +228,14 @@ class Factors:
         value = value.clone() if value.is_inference() else value
         follows = self.differentiable and value.requires_grad
         return value.view_as(value) if follows else value.detach().requires_grad_()
+
+    def _ones(self, like: Tensor) -> Tensor:
+        key = "ones", like.shape, like.dtype, like.device
+        if key not in self.ways.indices:
+            with torch.inference_mode(False):
+                self.ways.indices[key] = None, torch.ones(like.shape, dtype=like.dtype, device=like.device)
+        found: Tensor = self.ways.indices[key][1]
+        return found
 
     # -- passes through one factor -------------------------------------------------------------------------
     def _function(self, stretch: Stretch) -> tuple[Any, Tensor]:
@@ -254,7 +269,7 @@ class Factors:
         else:
             seeds = self._seeds(colouring.column_colours, colouring.forward, point)
             compressed = self._pass(PUSHES, (function, point), seeds)
-        self._read(s, compressed.to(total.log.dtype), total)
+        self._read(s, compressed.to(total.like.dtype), total)
 
     def _read(self, s: Entrywise, compressed: Tensor, total: _Sum) -> None:
         for at, there, times in self._places(s):
@@ -286,13 +301,13 @@ class Factors:
         rows, columns = inner.blocks.of_size(1)
         start = self._function(stage.passes["out"])
         eye = torch.eye(r, dtype=start[1].dtype, device=start[1].device)
-        u = self._pass(PUSHES, start, eye)[:, self.ways.index(rows[:, 0], eye.device)].T.to(total.log.dtype)
+        u = self._pass(PUSHES, start, eye)[:, self.ways.index(rows[:, 0], eye.device)].T.to(total.like.dtype)
         way = self._function(stage.passes["in"])
-        v = self._pass(PULLS, way, eye).to(total.log.dtype)[:, self.ways.index(columns[:, 0], eye.device)]
+        v = self._pass(PULLS, way, eye).to(total.like.dtype)[:, self.ways.index(columns[:, 0], eye.device)]
         if not s.unit:
             function, point = self._function(stage.passes["all"])
             ones = torch.ones((1, point.numel()), dtype=point.dtype, device=point.device)
-            diagonal = self._pass(PULLS, (function, point), ones)[0].to(total.log.dtype)
+            diagonal = self._pass(PULLS, (function, point), ones)[0].to(total.like.dtype)
             diagonal, u, v = _bordered(diagonal[self.ways.index(columns[:, 0], eye.device)], u, v)
             total.numbers(diagonal)
             v = v / diagonal

@@ -29,7 +29,8 @@ def plain_pass(f: Callable[..., Any], entry: Any) -> Pass | None:
     if ("batched_forward" if forward else "batched_reverse") in failed or out.dtype != inp.dtype:
         return None
     count, seeded = (inp.size, inp) if forward else (out.size, out)
-    seeds = torch.eye(count, dtype=seeded.dtype, device=inp.device).reshape(count, *seeded.shape)
+    with torch.inference_mode(False):
+        seeds = torch.eye(count, dtype=seeded.dtype, device=inp.device).reshape(count, *seeded.shape)
 
     def reverse(x: Tensor, differentiable: bool) -> Tensor | None:
         with torch.enable_grad():

@@ -24,11 +24,15 @@ Shapes = Sequence[tuple[tuple[int, ...], torch.dtype]]
 
 @dataclass
 class Ways:
-    """What a plan remembers from call to call: the ways of batching that failed, and its index arrays as tensors."""
+    """What a plan remembers from call to call: the ways of batching that failed, and its index arrays as tensors.
+
+    Those are made outside of inference mode, wherever the call is: another call may be differentiated.
+    """
 
     failed: dict[str, str] = field(default_factory=dict)  # the name of a way -> why
     indices: dict[Any, tuple[Any, Any]] = field(default_factory=dict)
 
+    @torch.inference_mode(False)
     def index(self, array: np.ndarray, device: torch.device) -> Tensor:
         """The array as a tensor of integers on that device, made once."""
         key = id(array), device
@@ -37,6 +41,7 @@ class Ways:
             self.indices[key] = array, torch.as_tensor(np.array(array, np.int64), device=device)
         return self.indices[key][1]
 
+    @torch.inference_mode(False)
     def pair(self, rows: Tensor, cols: Tensor) -> Tensor:
         """The two index tensors, made by `index`, as one, (2, k)."""
         key = id(rows), id(cols)
@@ -44,6 +49,7 @@ class Ways:
             self.indices[key] = (rows, cols), torch.stack([rows, cols])
         return self.indices[key][1]
 
+    @torch.inference_mode(False)
     def one_hot(self, labels: np.ndarray, count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
         """(labels, count): entry j is one in seed labels[j] (−1: in none)."""
         key = id(labels), count, dtype, device
