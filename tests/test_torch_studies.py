@@ -341,6 +341,7 @@ FILE = """
 import torch
 
 net = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Tanh())
+double = torch.nn.Linear(2, 3).double()
 
 def plane(z):
     x, y = z
@@ -355,7 +356,7 @@ def test_the_command_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "functions.py").write_text(FILE)
     (tmp_path / "points.csv").write_text("1,2\n2,1\n0.5,0.25\n")
-    for target, at in (("plane", "1.5,0.5"), ("plane", "functions.py:point"), ("net", "1,2")):
+    for target, at in (("plane", "1.5,0.5"), ("plane", "functions.py:point"), ("net", "1,2"), ("double", "1,2")):
         result = CliRunner().invoke(app, ["explain", f"functions.py:{target}", "--at", at])
         assert result.exit_code == 0, result.output
         assert "plan for 'dense'" in result.output

@@ -105,7 +105,7 @@ def _loaded(function: str, at: str) -> tuple[target.Target, tuple[Any, ...], tup
     arguments = point.load(at, aim)
     if aim.of_tensors:
         jax.config.update("jax_enable_x64", True)  # studies keep the precision of the tensors
-        arguments = point.as_tensors(arguments)
+        arguments = point.as_tensors(arguments, aim.function)
     return aim, arguments, point.differentiated(arguments)
 
 

@@ -38,15 +38,20 @@ def load(text: str, target: Target) -> tuple[Any, ...]:
     return _fitting(arguments, target)
 
 
-def as_tensors(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-    """NumPy's arrays as PyTorch's tensors, those of floats in PyTorch's default dtype; what else there is as it is."""
+def as_tensors(arguments: tuple[Any, ...], function: Any) -> tuple[Any, ...]:
+    """NumPy's arrays as PyTorch's tensors; what else there is as it is.
+
+    Those of floats get the dtype of the module's parameters, PyTorch's default dtype where there are none.
+    """
     torch: Any = sys.modules["torch"]
+    parameters = function.parameters() if isinstance(function, torch.nn.Module) else ()
+    dtype = next((p.dtype for p in parameters if p.is_floating_point()), torch.get_default_dtype())
 
     def tensor(leaf: Any) -> Any:
         if not isinstance(leaf, (np.ndarray, np.generic)):
             return leaf
         made = torch.as_tensor(np.asarray(leaf))
-        return made.to(torch.get_default_dtype()) if made.is_floating_point() else made
+        return made.to(dtype) if made.is_floating_point() else made
 
     return tuple(jax.tree.map(tensor, arguments))
 
