@@ -249,8 +249,39 @@ def test_a_mask_that_is_replaced_is_read_again():
     weight = draw(12, 4, 4)
     f, x = jm.jacobian(lambda x: torch.tanh((masks["now"] * weight) @ x)), draw(13, 4)
     f(x)
+    kept = masks["now"]
     masks["now"] = torch.ones(4, 4, dtype=torch.float64)
     np.testing.assert_allclose(f(x), by_rows(lambda x: torch.tanh(weight @ x), (x,)), **TOLERANCE)
+    assert torch.count_nonzero(kept) == 4  # the old one still lives, so it is not its end that was noticed
+
+
+def test_a_flag_of_a_module_is_looked_at():
+    class Gate(nn.Module):
+        wide = False
+
+        def forward(self, x):
+            return torch.cumsum(x, 0) if self.wide else torch.sin(x)
+
+    gate, x = Gate(), draw(16, 40)
+    gate.wide = False
+    f = jm.jacobian(lambda x: gate(x), form="sparse")
+    assert f(x)._nnz() == 40
+    gate.wide = True
+    np.testing.assert_allclose(f(x).to_dense(), np.tril(np.ones((40, 40))), **TOLERANCE)
+
+
+def test_plans_are_not_kept_without_end():
+    scale = torch.ones(1, dtype=torch.float64)
+
+    def f(x):
+        return torch.sin(x) * scale
+
+    ask, x = jm.jacobian(f), draw(17, 3)
+    for _ in range(80):
+        scale = torch.ones(1, dtype=torch.float64)
+        ask(x)
+    (face,) = ask.plan.__self__._others.values()
+    assert len(face.entries) == 64
 
 
 def test_an_argument_that_f_branches_on_is_looked_at_again():

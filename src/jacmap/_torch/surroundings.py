@@ -7,12 +7,14 @@ tensor stands where, which branch a flag takes, whether a module is in training 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any
 
 import torch
 
 _PLAIN = (bool, int, float, str, type(None))
+_FLAGS = {bool, int, float, str}
+MOST = 256  # items of a list or dict that are looked at in each call; a longer one counts by its own identity
 
 
 class Surroundings:
@@ -25,26 +27,35 @@ class Surroundings:
         """Equal as long as the same tensors and flags are reached. Ids: whoever keeps it must keep the tensors."""
         return tuple(_identity(get()) for get in self._getters)
 
-    def tensors(self) -> list[torch.Tensor]:
-        """The tensors reached that are no parameters: what is known of them (their zeros) may be relied upon."""
-        found: list[torch.Tensor] = []
-        for get in self._getters:
-            value = get()
-            if isinstance(value, torch.nn.Module):
-                found += [t for m in value.modules() for t in _plain_tensors(m)]
-            elif isinstance(value, torch.Tensor):
-                found.append(value)
-        return found
+    def kept(self) -> list[Any]:
+        """The objects whose ids stand in the state."""
+        return [part for get in self._getters for part in _objects(get())]
 
 
-def _identity(value: Any) -> Hashable:
+def _identity(value: Any, depth: int = 3) -> Hashable:
     if isinstance(value, torch.nn.Module):
         return tuple(_identity_of(m) for m in value.modules())
+    if isinstance(value, (list, tuple, dict)) and depth and len(value) <= MOST:
+        return tuple(_identity(item, depth - 1) for item in _items(value))
     return value if isinstance(value, _PLAIN) else id(value)
 
 
 def _identity_of(module: torch.nn.Module) -> Hashable:
-    return module.training, *map(id, module._parameters.values()), *map(id, _plain_tensors(module))
+    """Its parameters, buffers and plain tensors by identity, its flags and numbers (`training`, `p`, …) by value."""
+    flags = (value for value in module.__dict__.values() if type(value) in _FLAGS)
+    return *flags, *map(id, module._parameters.values()), *map(id, _plain_tensors(module))
+
+
+def _objects(value: Any, depth: int = 3) -> list[Any]:
+    if isinstance(value, torch.nn.Module):
+        return [t for m in value.modules() for t in (*m._parameters.values(), *_plain_tensors(m))]
+    if isinstance(value, (list, tuple, dict)) and depth and len(value) <= MOST:
+        return [part for item in _items(value) for part in _objects(item, depth - 1)]
+    return [value]
+
+
+def _items(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value
 
 
 def _plain_tensors(module: torch.nn.Module) -> list[torch.Tensor]:
@@ -99,8 +110,5 @@ def _reached(get: Callable[[], Any], depth: int) -> Iterator[Callable[[], Any]]:
     elif callable(value) and depth:
         yield get
         yield from _getters(value, depth - 1)
-    elif isinstance(value, (list, tuple, dict)) and depth:
+    elif isinstance(value, (list, tuple, dict)):
         yield get
-        items = value.values() if isinstance(value, dict) else value
-        for item in items:
-            yield from _reached(_always(item), depth - 1)

@@ -43,13 +43,14 @@ RUNS = 3
 # PyTorch's allocator keeps of the last one.
 ALIVE = 6.0
 HALF = (torch.float16, torch.bfloat16)
+MOST_ENTRIES = 64
 
 
 @dataclass(eq=False)
 class Entry:
     """What is kept per signature. `constant`: J itself, where it is the same at every x.
 
-    `kept`: the tensors whose ids stand in the signature. `steering`: arguments that f branched on, as they were.
+    `kept`: the objects whose ids stand in the signature. `steering`: arguments that f branched on, as they were.
     """
 
     traced: backend.Traced
@@ -122,7 +123,10 @@ class TorchTransform:
         key = sig, self._surroundings.state()
         entry = self.entries.get(key)
         if entry is None or not entry.holds(others):
-            entry = self.entries[key] = self._make(sig, call, moving, others)
+            entry = self._make(sig, call, moving, others)
+            self.entries[key] = entry
+            if len(self.entries) > MOST_ENTRIES:  # whoever makes new masks or modules all the time needs no old plans
+                del self.entries[next(iter(self.entries))]
         return Here(self, entry, call, moving, others)
 
     def _signature(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[backend.Signature, list[Any]]:
@@ -147,7 +151,7 @@ class TorchTransform:
             traced = backend.trace(call, sig, moving, others)
             check_outputs(traced.outputs, self.f)
             steering = {k: others[k].detach().clone() for k in traced.reading.steering}
-            entry = Entry(traced, self._planned(traced), self._surroundings.tensors(), steering)
+            entry = Entry(traced, self._planned(traced), self._surroundings.kept(), steering)
             self.ready(Here(self, entry, call, moving, others))
         return entry
 
