@@ -12,7 +12,7 @@ from ..graph import Graph, Node, Pattern, forward
 from ..graph.propagate import Edge
 
 # Demand keeps the pattern of every value at once; beyond this many stored entries it is not worth it.
-LARGEST_DEMAND = 2**24
+LARGEST_DEMAND = 2**26
 
 
 @dataclass(frozen=True)
