@@ -11,7 +11,7 @@ from time import perf_counter
 
 from _table import Case, Row, Tick
 
-OUTPUTS, SIDE, CHANNELS = 2000, 96, 116
+OUTPUTS, SIDE, CHANNELS = 2000, 96, 124
 FEW = 40  # rows for which jacrev's batch of passes is measured; each further one needs as much
 
 

@@ -98,7 +98,7 @@ def determined(here: Here, with_value: bool = False) -> tuple[list[Tensor], Slog
     env |= zip(graph.inputs, here.moving, strict=True)
     like = torch.zeros((), dtype=entry.traced.dtype, device=here.moving[0].device)
     if entry.programs is None:
-        entry.programs = Programs(plan.determinant, graph)
+        entry.programs = Programs(plan.determinant, graph, with_value)
     run = Factors(entry.programs, env, entry.ways, here.differentiable)
     if plan.determinant.zero:
         return run.outputs() if with_value else [], SlogDet(like, torch.full_like(like, -torch.inf))

@@ -22,6 +22,7 @@ from ..engine.backends.torch.program import Program
 from ..engine.backends.torch.run import Ways, ravel, split
 from ..engine.graph import Graph
 from ..engine.plan.determinant import Determinant, Entrywise, LowRank, Moved, Step
+from .tangents import At, Tangents
 
 Tensor = torch.Tensor
 
@@ -67,6 +68,7 @@ class Stage:
     """One factor made ready to run: `before` works out what it reads that stands still, `passes` its own stretches.
 
     `alone`: has what is left of it one entry in each row and column? `known`: the values that its stretch then gives.
+    `slopes`: the program of those entries, from ones in the place of `starts`, where every operation has its row.
     """
 
     step: Step
@@ -74,6 +76,8 @@ class Stage:
     before: Program
     passes: dict[str, Stretch]
     known: tuple[int, ...]
+    starts: tuple[int, ...] = ()
+    slopes: Program | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,22 +89,31 @@ class Stretch:
 
 
 class Programs:
-    """The plan of a determinant made ready to run, factor after factor."""
+    """The plan of a determinant made ready to run, factor after factor; `with_value`: f's value is asked for, too."""
 
-    def __init__(self, plan: Determinant, graph: Graph):
+    def __init__(self, plan: Determinant, graph: Graph, with_value: bool):
         self.graph = graph
         steps = [(node.payload, node.inputs, node.outputs) for node in graph.nodes]
         known = dict.fromkeys((*graph.inputs, *graph.others, *graph.constants))
         self.stages: list[Stage] = []
-        for step in plan.steps:
-            if isinstance(step, Moved):
+        ahead = [step for step in plan.steps if not isinstance(step, Moved)]
+        for step in ahead:
+            alone = isinstance(step, Entrywise) and _is_alone(step)
+            found = self._tangents(step) if alone else None
+            if found is not None:
+                starts, slopes = found
+                needed = dict.fromkeys((*starts, *(v for v in slopes.given if isinstance(v, int))))
+                if with_value or step is not ahead[-1]:  # together, or what both need would be worked out twice
+                    needed |= dict.fromkeys(step.factor.after)
+                before = Program(steps, known, tuple(needed))
+                known |= dict.fromkeys(before.wanted)
+                self.stages.append(Stage(step, True, before, {}, (), starts, slopes))
                 continue
             passes = {name: self._stretch(step, *ends) for name, *ends in _stretches(step)}
             wanted = {v: None for s in passes.values() for v in s.starts}
             wanted |= {v: None for s in passes.values() for v in s.program.given if isinstance(v, int)}
             before = Program(steps, known, tuple(wanted))
             known |= wanted
-            alone = isinstance(step, Entrywise) and _is_alone(step)
             made = tuple(step.factor.after) if alone else ()
             known |= dict.fromkeys(made)
             self.stages.append(Stage(step, alone, before, passes, made))
@@ -110,6 +123,23 @@ class Programs:
         blocks += [step.inner.blocks.sign for step in plan.steps if isinstance(step, LowRank)]
         self.sign = plan.sign * math.prod((*moved, *blocks))
         self.places: dict[int, list[Place]] = {}
+
+    def _tangents(self, step: Any) -> tuple[tuple[int, ...], Program] | None:
+        """(the values that the factor starts with, a program of its slopes); None where a row is lacking."""
+        factor, dropped = step.factor, step.thinning.dropped
+        tangents = Tangents(lambda v: self.graph.values[v].shape, {v: At(("one", v)) for v in factor.before})
+        for k, position in enumerate(factor.positions):
+            node = self.graph.nodes[position]
+            live = [v in tangents.of and (k, i) not in dropped for i, v in enumerate(node.inputs)]
+            fresh = not any(v in factor.before for v in node.outputs)
+            if any(live) and not (fresh and tangents.follow(node.payload, node.inputs, node.outputs, live)):
+                return None
+        if any(v not in tangents.of for v in factor.after):
+            return None
+        wanted = [tangents.whole(v).name for v in factor.after]
+        read = {name for _, inputs, _ in tangents.steps for name in inputs}
+        given = [*(("one", v) for v in factor.before), *(v for v in read if isinstance(v, int))]
+        return tuple(factor.before), Program(tangents.steps, given, wanted)
 
     def _stretch(self, step: Step, starts: Sequence[int], stops: Sequence[int], dropped: Any) -> Stretch:
         moving: dict[int, Any] = {v: ("moving", v) for v in starts}
@@ -171,7 +201,11 @@ class Factors:
         found: list[Tensor] = []
         for stage in self.programs.stages:
             self.env |= zip(stage.before.wanted, self._evaluated(stage.before), strict=True)
-            if isinstance(stage.step, LowRank):
+            if stage.slopes is not None:
+                ones = {("one", v): self._ones(self.env[v]) for v in stage.starts}
+                with nullcontext() if self.differentiable else torch.no_grad():
+                    found += stage.slopes({**self.env, **ones})
+            elif isinstance(stage.step, LowRank):
                 self._low_rank(stage, total)
             elif stage.alone:
                 if compat.inside_functorch():
