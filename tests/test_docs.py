@@ -179,7 +179,8 @@ def test_paths_and_targets_that_are_named_exist(document: Path) -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in re.findall(r"`make ([\w-]+)`", text):
         known = re.search(rf"^{target}:", makefile, re.MULTILINE)
-        assert known or (ROOT / f"benchmarks/{target.removeprefix('bench-')}.py").exists(), f"no target {target}"
+        area = target.removeprefix("bench-")  # its file ends in _ where the name would hide a library
+        assert known or any((ROOT / f"benchmarks/{area}{end}.py").exists() for end in ("", "_")), f"no target {target}"
 
 
 def renew(document: Path) -> None:
