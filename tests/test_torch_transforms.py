@@ -99,6 +99,25 @@ def test_parameters_by_functional_call():
         torch.testing.assert_close(ours[name], theirs[name])
 
 
+@pytest.mark.parametrize("form", ["dense", "sparse"])
+def test_what_comes_beside_the_output(form):
+    def f(x, k=1.0):
+        return torch.sin(x) * k, {"sum": x.sum()}
+
+    x = draw(29, 5)
+    J, aux = jm.jacobian(f, form=form, has_aux=True)(x, k=3.0)
+    torch.testing.assert_close(J if form == "dense" else J.to_dense(), torch.diag(3 * torch.cos(x)))
+    torch.testing.assert_close(aux, {"sum": x.sum()})
+
+
+@pytest.mark.parametrize("plan", ["model", "measure", "plain"])
+def test_each_way_of_planning(plan):
+    x = draw(30, 20)
+    ask = jm.jacobian(heat, plan=plan)
+    np.testing.assert_allclose(ask(x), by_rows(heat, (x,)), **TOLERANCE)
+    assert plan != "plain" or ask.plan(x).chosen.name.startswith("plain")
+
+
 def test_products_without_a_plan():
     x, v = draw(22, 6), draw(23, 6)
     y, pushed = jm.jvp(heat, (x,), (v,))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import warnings
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -22,3 +24,12 @@ def outside_functorch() -> AbstractContextManager[Any]:
 def unwrapped(function: Any) -> Any:
     """The operation as the dispatcher has it, without the microsecond of Python around it."""
     return getattr(function, "_op", function)
+
+
+@functools.cache
+def load_forward_mode() -> None:
+    """Have PyTorch load what forward mode needs, once: it warns of its own use of `torch.jit.script` while it does."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        with torch.autograd.forward_ad.dual_level():
+            torch.autograd.forward_ad.make_dual(torch.ones(1), torch.ones(1))

@@ -98,6 +98,7 @@ def functorch_reverse(function: Flat, x: Tensor, seeds: Tensor, chunk: int, diff
 
 def batched_forward(function: Flat, x: Tensor, seeds: Tensor, chunk: int, differentiable: bool) -> Tensor:
     """`torch.func.jvp` under `vmap`. What is random in the function is drawn once for all tangents."""
+    compat.load_forward_mode()
     x = x if differentiable or compat.inside_functorch() else x.detach()
 
     def one(tangent: Tensor) -> Tensor:
@@ -131,6 +132,7 @@ def forward_by_two_reverses(function: Flat, x: Tensor, seeds: Tensor, chunk: int
 
 def forward_by_forward(function: Flat, x: Tensor, seeds: Tensor, chunk: int, differentiable: bool) -> Tensor:
     """One evaluation with dual numbers per seed, all with the same random samples."""
+    compat.load_forward_mode()
     state = torch.get_rng_state()
     rows = []
     for seed in seeds:
