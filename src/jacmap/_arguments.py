@@ -30,13 +30,18 @@ def positions(argnums: int | Sequence[int]) -> tuple[tuple[int, ...], bool]:
     return chosen, many
 
 
-def check_inputs(args: tuple[Any, ...], argnums: tuple[int, ...], holomorphic: bool) -> None:
-    """The differentiated arguments hold floating-point arrays (complex ones only when holomorphic)."""
+def check_given(args: tuple[Any, ...], argnums: tuple[int, ...]) -> None:
+    """The differentiated arguments are there, by position."""
     if len(args) <= max(argnums):
         raise ArgumentError(
             f"argnums: got {max(argnums)}, but the function was called with {len(args)} positional "
             f"argument{'s' if len(args) != 1 else ''}; pass the differentiated arguments by position"
         )
+
+
+def check_inputs(args: tuple[Any, ...], argnums: tuple[int, ...], holomorphic: bool) -> None:
+    """The differentiated arguments hold floating-point arrays (complex ones only when holomorphic)."""
+    check_given(args, argnums)
     total = 0
     for k in argnums:
         for path, leaf in jax.tree_util.tree_leaves_with_path(args[k]):

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch.utils import _pytree as tree
 
+from .._arguments import check_given
 from .._errors import ArgumentError
 from ..engine.backends.torch.function import Spec
 
@@ -32,11 +33,7 @@ def called_by_name(f: Callable[..., Any]) -> Callable[..., Any]:
 
 def check_inputs(args: tuple[Any, ...], argnums: tuple[int, ...]) -> None:
     """The differentiated arguments hold floating-point tensors."""
-    if len(args) <= max(argnums):
-        raise ArgumentError(
-            f"argnums: got {max(argnums)}, but the function was called with {len(args)} positional "
-            f"argument{'s' if len(args) != 1 else ''}; pass the differentiated arguments by position"
-        )
+    check_given(args, argnums)
     total = 0
     for k in argnums:
         for path, leaf in tree.tree_leaves_with_path(args[k]):

@@ -6,7 +6,7 @@ everything else only reads it. A node's *local patterns* say which output entrie
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -99,6 +99,25 @@ class Graph:
     outputs: tuple[int, ...]
     others: tuple[int, ...] = ()
     constants: dict[int, Any] = field(default_factory=dict)
+
+    @staticmethod
+    def of_what_is_needed(
+        values: list[Value],
+        nodes: Sequence[Node],
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+        others: Sequence[int],
+        constants: Mapping[int, Any],
+    ) -> Graph:
+        """The graph without the nodes and constants that no output needs."""
+        needed = set(outputs)
+        kept = []
+        for node in reversed(nodes):
+            if needed.intersection(node.outputs):
+                kept.append(node)
+                needed.update(node.inputs)
+        used = {v: constant for v, constant in constants.items() if v in needed}
+        return Graph(values, kept[::-1], tuple(inputs), tuple(outputs), tuple(others), used)
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -65,14 +65,7 @@ def batched_reverse(function: Flat, x: Tensor, seeds: Tensor, chunk: int, differ
     if len(seeds) == 1:
         seed = seeds[0].to(y.dtype)
         return torch.autograd.grad(y, z, seed, create_graph=differentiable, materialize_grads=True)[0][None]
-    parts = [
-        torch.autograd.grad(
-            y, z, part.to(y.dtype), retain_graph=True, create_graph=differentiable, allow_unused=True,
-            is_grads_batched=True, materialize_grads=True,
-        )[0]
-        for part in _chunks(seeds, chunk)
-    ]  # fmt: skip
-    return torch.cat(parts) if len(parts) > 1 else parts[0]
+    return _batched(y, z, seeds, chunk, differentiable)
 
 
 def reverse_by_reverse(function: Flat, x: Tensor, seeds: Tensor, chunk: int, differentiable: bool) -> Tensor:
@@ -120,14 +113,7 @@ def forward_by_two_reverses(function: Flat, x: Tensor, seeds: Tensor, chunk: int
         pulled = torch.autograd.grad(y, z, u, create_graph=True, materialize_grads=True)[0]
     if not pulled.requires_grad:
         return torch.zeros((len(seeds), y.numel()), dtype=y.dtype, device=y.device)
-    parts = [
-        torch.autograd.grad(
-            pulled, u, part.to(pulled.dtype), retain_graph=True, create_graph=differentiable, is_grads_batched=True,
-            allow_unused=True, materialize_grads=True,
-        )[0]
-        for part in _chunks(seeds, chunk)
-    ]  # fmt: skip
-    return torch.cat(parts) if len(parts) > 1 else parts[0]
+    return _batched(pulled, u, seeds, chunk, differentiable)
 
 
 def forward_by_forward(function: Flat, x: Tensor, seeds: Tensor, chunk: int, differentiable: bool) -> Tensor:
@@ -155,6 +141,18 @@ def _taped(function: Flat, x: Tensor, differentiable: bool) -> tuple[Tensor, Ten
         x = x.clone() if x.is_inference() else x
         z = x.view_as(x) if differentiable and x.requires_grad else x.detach().requires_grad_()
         return function(z), z
+
+
+def _batched(y: Tensor, z: Tensor, seeds: Tensor, chunk: int, differentiable: bool) -> Tensor:
+    """The pullbacks of the seeds from y to z, a chunk of them at a time."""
+    parts = [
+        torch.autograd.grad(
+            y, z, part.to(y.dtype), retain_graph=True, create_graph=differentiable, allow_unused=True,
+            is_grads_batched=True, materialize_grads=True,
+        )[0]
+        for part in _chunks(seeds, chunk)
+    ]  # fmt: skip
+    return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
 def _zeros(x: Tensor, seeds: Tensor) -> Tensor:

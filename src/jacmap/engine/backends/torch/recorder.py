@@ -310,11 +310,4 @@ class Recorder(TorchDispatchMode):
         self.storages.by_object.clear()
 
     def finish(self, inputs: Sequence[int], others: Sequence[int], outputs: Sequence[int]) -> Graph:
-        needed = set(outputs)
-        kept = []
-        for node in reversed(self.nodes):
-            if needed.intersection(node.outputs):
-                kept.append(node)
-                needed.update(node.inputs)
-        constants = {v: c for v, c in self.constants.items() if v in needed}
-        return Graph(self.values, kept[::-1], tuple(inputs), tuple(outputs), tuple(others), constants)
+        return Graph.of_what_is_needed(self.values, self.nodes, inputs, outputs, others, self.constants)
