@@ -39,6 +39,15 @@ def check_given(args: tuple[Any, ...], argnums: tuple[int, ...]) -> None:
         )
 
 
+def checked_index(index: int, size: int, name: str, what: str) -> int:
+    """A row or column number from 0 on; `what` says what there are `size` of."""
+    if not isinstance(index, (int, np.integer)) or not -size <= index < size:
+        raise ArgumentError(
+            f"{name}: got {index!r}, expected an integer from 0 to {size - 1}, one of the {size} {what}"
+        )
+    return int(index) % size
+
+
 def check_inputs(args: tuple[Any, ...], argnums: tuple[int, ...], holomorphic: bool) -> None:
     """The differentiated arguments hold floating-point arrays (complex ones only when holomorphic)."""
     check_given(args, argnums)

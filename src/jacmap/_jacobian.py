@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import _dispatch
-from ._arguments import check_inputs, positions
+from ._arguments import check_inputs, checked_index, positions
 from ._determinant import SlogDet
 from ._determinant.plan import DeterminantPlan
 from ._determinant.transforms import Determinant
@@ -150,14 +150,14 @@ class Jacobian:
 
     def row(self, i: int) -> jax.Array:
         """Row i, (n,): the gradient of output i (flattened)."""
-        i = self._index(i, self.shape[0], "i", "outputs")
+        i = checked_index(i, self.shape[0], "i", "outputs")
         if self._traced.reverse:
             return self._checked(self.T @ jnp.zeros(self.shape[0]).at[i].set(1), f"row {i}")
         return self._line(Question("rows", rows=(i,)), 1, f"row {i}")
 
     def column(self, j: int) -> jax.Array:
         """Column j, (m,): everything that input j (flattened) does."""
-        j = self._index(j, self.shape[1], "j", "inputs")
+        j = checked_index(j, self.shape[1], "j", "inputs")
         if self._traced.graph.forward:
             return self._checked(self @ jnp.zeros(self.shape[1]).at[j].set(1), f"column {j}")
         return self._line(Question("columns", columns=(j,)), 0, f"column {j}")
@@ -174,7 +174,7 @@ class Jacobian:
         if len(rows) != len(columns):
             raise ArgumentError(f"rows, columns: got {len(rows)} and {len(columns)} indices, expected as many of each")
         pairs = [
-            (self._index(i, self.shape[0], "rows", "outputs"), self._index(j, self.shape[1], "columns", "inputs"))
+            (checked_index(i, self.shape[0], "rows", "outputs"), checked_index(j, self.shape[1], "columns", "inputs"))
             for i, j in zip(rows, columns, strict=True)
         ]
         question = Question("entries", tuple(i for i, _ in pairs), tuple(j for _, j in pairs))
@@ -385,14 +385,6 @@ class Jacobian:
             return jax.jit(product)
         key = name, Transform._key(self._signature)
         return self._shared.setdefault(key, jax.jit(product))
-
-    @staticmethod
-    def _index(index: int, size: int, name: str, what: str) -> int:
-        if not isinstance(index, (int, np.integer)) or not -size <= index < size:
-            raise ArgumentError(
-                f"{name}: got {index!r}, expected an integer from 0 to {size - 1}, one of the {size} {what}"
-            )
-        return int(index) % size
 
     def _warn_of_point(self) -> None:
         for k in self._positions:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array
 
+from .._arguments import checked_index
 from .._errors import ArgumentError
 from .._linear import QUESTIONS, Form, Inverse, Linear, LinearPlan, LocalInvertibility, Subject
 from .._memory import parse_memory
@@ -109,13 +110,13 @@ class DifferencesJacobian:
 
     def row(self, i: int) -> np.ndarray:
         """Row i, (n,): the gradient of output i (flattened)."""
-        i = self._index(i, self.shape[0], "i", "outputs")
+        i = checked_index(i, self.shape[0], "i", "outputs")
         return self._answer.csr[[i], :].toarray()[0]
 
     def column(self, j: int) -> np.ndarray:
         """Column j, (m,): everything that input j (flattened) does; alone where J was not measured yet."""
         flat = Flat(self.f, self.args, {}, self._box.argnums, False)
-        j = self._index(j, flat.x.size, "j", "inputs")
+        j = checked_index(j, flat.x.size, "j", "inputs")
         answer = self.__dict__.get("_answer") or self._box.measured(self.args, {}, columns=[j])
         return answer.csr[:, [j]].toarray()[:, 0]
 
@@ -123,8 +124,8 @@ class DifferencesJacobian:
         """The entries J[rows[k], columns[k]], (k,)."""
         if len(rows) != len(columns):
             raise ArgumentError(f"rows, columns: got {len(rows)} and {len(columns)} indices, expected as many of each")
-        at = [self._index(i, self.shape[0], "rows", "outputs") for i in rows]
-        to = [self._index(j, self.shape[1], "columns", "inputs") for j in columns]
+        at = [checked_index(i, self.shape[0], "rows", "outputs") for i in rows]
+        to = [checked_index(j, self.shape[1], "columns", "inputs") for j in columns]
         return self.dense()[at, to]
 
     def diagonal(self) -> np.ndarray:
@@ -244,14 +245,6 @@ class DifferencesJacobian:
         if options:
             raise ArgumentError(f"{next(iter(options))}: got an option that {question!r} does not have; leave it out")
         return self.plan({"logdet": "slogdet", "det": "slogdet"}.get(question, question))
-
-    @staticmethod
-    def _index(index: int, size: int, name: str, what: str) -> int:
-        if not isinstance(index, (int, np.integer)) or not -size <= index < size:
-            raise ArgumentError(
-                f"{name}: got {index!r}, expected an integer from 0 to {size - 1}, one of the {size} {what}"
-            )
-        return int(index) % size
 
     def __repr__(self) -> str:
         m, n = self.shape

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.utils import _pytree as tree
 
-from .._arguments import positions
+from .._arguments import checked_index, positions
 from .._determinant.plan import DeterminantPlan
 from .._determinant.transforms import SlogDet
 from .._errors import ArgumentError, NotFiniteWarning, SingularError
@@ -146,12 +146,12 @@ class TorchJacobian:
     def row(self, i: int) -> Tensor:
         """Row i, (n,): the gradient of output i (flattened)."""
         m = self.shape[0]
-        return self._checked(self.T @ self._unit(m, self._index(i, m, "i", "outputs")), f"row {i}")
+        return self._checked(self.T @ self._unit(m, checked_index(i, m, "i", "outputs")), f"row {i}")
 
     def column(self, j: int) -> Tensor:
         """Column j, (m,): everything that input j (flattened) does."""
         n = self.shape[1]
-        return self._checked(self @ self._unit(n, self._index(j, n, "j", "inputs")), f"column {j}")
+        return self._checked(self @ self._unit(n, checked_index(j, n, "j", "inputs")), f"column {j}")
 
     def _unit(self, size: int, k: int) -> Tensor:
         unit = torch.zeros(size, dtype=self._traced.dtype, device=self._runner.x.device)
@@ -163,7 +163,7 @@ class TorchJacobian:
         if len(rows) != len(columns):
             raise ArgumentError(f"rows, columns: got {len(rows)} and {len(columns)} indices, expected as many of each")
         m, n = self.shape
-        at = [(self._index(i, m, "rows", "outputs"), self._index(j, n, "columns", "inputs"))
+        at = [(checked_index(i, m, "rows", "outputs"), checked_index(j, n, "columns", "inputs"))
               for i, j in zip(rows, columns, strict=True)]  # fmt: skip
         here = self._at(Question("entries", tuple(i for i, _ in at), tuple(j for _, j in at)))
         read, numbers = here.entry.entries, here.numbers()
@@ -279,14 +279,6 @@ class TorchJacobian:
     @property
     def _runner(self) -> Runner:
         return self._here.runner(self._here.differentiable)
-
-    @staticmethod
-    def _index(index: int, size: int, name: str, what: str) -> int:
-        if not isinstance(index, (int, np.integer)) or not -size <= index < size:
-            raise ArgumentError(
-                f"{name}: got {index!r}, expected an integer from 0 to {size - 1}, one of the {size} {what}"
-            )
-        return int(index) % size
 
     def _warn_of_point(self) -> None:
         for k in self._positions:
