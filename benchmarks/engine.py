@@ -86,17 +86,19 @@ def small(quick: bool, tick: Tick) -> Iterator[Row]:
     mean = math.exp(sum(map(math.log, ratios.values())) / len(ratios))
     yield Row("the same, theirs against other copies of theirs: the worst", min(again.values()), "× (noise)")
     yield Row("10 small dense functions, geometric mean", mean, "× better of jacfwd, jacrev", 0.95)
-    same = sum(_operations(f, x, ours=True) == _operations(f, x, ours=False) for f, x in _small.FUNCTIONS.values())
-    yield Row("the same: compiled to the operations of jacfwd or jacrev, one for one", same, "of 10")
+    counts = [(_operations(f, x, ours=True), _operations(f, x, ours=False)) for f, x in _small.FUNCTIONS.values()]
+    yield Row("the same: compiled to no more operations than JAX's", sum(a <= b for a, b in counts), "of 10")
+    yield Row("the same: compiled to fewer", sum(a < b for a, b in counts), "of 10")
 
 
-def _operations(f: Callable[[Any], Any], x: Any, ours: bool) -> list[str]:
-    """The operations of the compiled program with their shapes, in order; JAX's in the mode that ours has chosen."""
+def _operations(f: Callable[[Any], Any], x: Any, ours: bool) -> int:
+    """How many operations the compiled program has; JAX's in the mode that ours has chosen."""
     transform = Transform(f, Question("dense"))
     transform.call(x)
     mode = jax.jacfwd if transform.plan(x).chosen.mode == "forward" else jax.jacrev
     program = transform._direct if ours else jax.jit(mode(f))
-    return re.findall(r"= (\S+ [\w-]+)\(", program.lower(x).compile().as_text())
+    found = re.findall(r"= \S+ ([\w-]+)\(", program.lower(x).compile().as_text())
+    return sum(name not in ("parameter", "constant", "bitcast") for name in found)
 
 
 def autoencoder(quick: bool, tick: Tick) -> Iterator[Row]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import statistics
 import threading
 import time
 import types
@@ -26,6 +27,7 @@ from ._probe import probe
 from ._truth import Truth
 from .engine.backends.jax import compat
 from .engine.backends.jax import function as backend
+from .engine.backends.jax.folding import folded
 from .engine.plan import store
 from .engine.plan.execute import execute
 from .engine.plan.plan import Plan
@@ -39,8 +41,8 @@ COMPARABLE = 3.0
 # The clock must disagree with the estimate by this much to overrule it.
 CLEARLY_FASTER = 1.02
 # Seconds of calls between two looks at the clock: the first calls after a pause wait for threads to wake.
-LASTING = 5e-3
-ROUNDS = 9
+LASTING = 2e-3
+ROUNDS = 21
 
 _NOTHING = object()  # stands for a first argument that was not given by position
 
@@ -529,13 +531,19 @@ def _answer(
     others: Any,
     foldable: bool = True,
 ) -> Any:
-    run = backend.runner(call, traced, moving, others)
-    run.foldable = foldable
-    return execute(recipe, question, plan.planned.read_for(recipe), run)
+    def numbers(moving: Any, others: Any) -> Any:
+        run = backend.runner(call, traced, moving, others)
+        run.foldable = foldable
+        return execute(recipe, question, plan.planned.read_for(recipe), run)
+
+    return folded(numbers, moving, others) if foldable else numbers(moving, others)
 
 
 def _times(runs: Sequence[Callable[..., Any]], values: Any) -> list[float]:
-    """Seconds per call of each, taken in turns: the quickest round, for a busy machine delays them unequally."""
+    """Median seconds per call of each, taken in turns, so that a busy machine delays all alike.
+
+    Not the quickest round: some compiled functions now and then are twice as quick as they commonly are.
+    """
     batch = []
     for run in runs:
         jax.block_until_ready(run(*values))
@@ -551,7 +559,7 @@ def _times(runs: Sequence[Callable[..., Any]], values: Any) -> list[float]:
             for _ in range(count):
                 jax.block_until_ready(run(*values))
             times.append((time.perf_counter() - start) / count)
-    return [min(times) for times in rounds]
+    return [statistics.median(times) for times in rounds]
 
 
 def _stands_alone(f: Callable[..., Any]) -> bool:

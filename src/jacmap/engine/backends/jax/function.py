@@ -13,6 +13,7 @@ import numpy as np
 from ...._errors import ArgumentError
 from ...graph import Graph
 from . import compat
+from .folding import folded
 from .run import Parts, Runner, ravel, split
 from .trace import graph_of
 
@@ -168,4 +169,8 @@ def plain_blocks(
 ) -> list[list[Any]]:
     """JAX's own jacfwd or jacrev, blocks[output leaf][input leaf]: without structure nothing is put around it."""
     transform = jax.jacfwd if mode == "forward" else jax.jacrev
-    return transform(lambda leaves: call(leaves, others)[0], holomorphic=holomorphic)(list(moving))
+
+    def blocks(moving: list[Any], others: list[Any]) -> list[list[Any]]:
+        return transform(lambda leaves: call(leaves, others)[0], holomorphic=holomorphic)(moving)
+
+    return folded(blocks, list(moving), list(others))
