@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-import statistics
 import threading
-import time
 import types
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +18,7 @@ import numpy as np
 from jax.experimental import sparse as jax_sparse
 
 from ._arguments import check_inputs, check_outputs, positions, translated
+from ._clock import times, times_after_pauses
 from ._dispatch import Routed
 from ._errors import ArgumentError, ModeError, TraceError
 from ._memory import parse_memory
@@ -40,9 +39,6 @@ TIMED = 500e3
 COMPARABLE = 3.0
 # The clock must disagree with the estimate by this much to overrule it.
 CLEARLY_FASTER = 1.02
-# Seconds of calls between two looks at the clock: the first calls after a pause wait for threads to wake.
-LASTING = 2e-3
-ROUNDS = 21
 
 _NOTHING = object()  # stands for a first argument that was not given by position
 
@@ -315,13 +311,14 @@ class Transform:
         for recipe in entry.plan.planned.candidates[:4]:
             run = jax.jit(functools.partial(_answer, entry.plan, recipe, self.question, call, traced))
             runs[recipe.name] = (recipe, run)
-        timed.update(zip(runs, _times([run for _, run in runs.values()], (moving, others)), strict=True))
+        timed.update(zip(runs, times([run for _, run in runs.values()], (moving, others)), strict=True))
         entry.plan.chosen = runs[min(timed, key=lambda name: timed[name])][0]
 
     def _time_modes(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Choose between plain forward and plain reverse of a small function by the clock, once per signature.
 
-        At this size neither counted work nor passes tell which of the two is faster: the shape of one product does.
+        At this size neither counted work nor passes tell which of the two is faster: the shape of one product does,
+        and whether it wakes other threads. Calls in a row and calls after a pause count alike (their geometric mean).
         """
         leaves = jax.tree_util.tree_leaves((args, kwargs))
         if self.mode != "model" or self.question.kind != "dense" or any(map(compat.is_tracer, leaves)):
@@ -345,7 +342,7 @@ class Transform:
             )
 
         runs = [jax.jit(functools.partial(answer, recipe.mode)) for recipe in both]
-        first, second = _times(runs, leaves)
+        first, second = np.sqrt(np.multiply(times(runs, leaves), times_after_pauses(runs, leaves)))
         best, other = both if first <= second * CLEARLY_FASTER else both[::-1]
         entry.plan.chosen = replace(best, note=f"timed against {other.name} when the plan was made")
 
@@ -537,29 +534,6 @@ def _answer(
         return execute(recipe, question, plan.planned.read_for(recipe), run)
 
     return folded(numbers, moving, others) if foldable else numbers(moving, others)
-
-
-def _times(runs: Sequence[Callable[..., Any]], values: Any) -> list[float]:
-    """Median seconds per call of each, taken in turns, so that a busy machine delays all alike.
-
-    Not the quickest round: some compiled functions now and then are twice as quick as they commonly are.
-    """
-    batch = []
-    for run in runs:
-        jax.block_until_ready(run(*values))
-        count, start = 0, time.perf_counter()
-        while not count or time.perf_counter() - start < LASTING:
-            jax.block_until_ready(run(*values))
-            count += 1
-        batch.append(count)
-    rounds: list[list[float]] = [[] for _ in runs]
-    for _ in range(ROUNDS):
-        for run, count, times in zip(runs, batch, rounds, strict=True):
-            start = time.perf_counter()
-            for _ in range(count):
-                jax.block_until_ready(run(*values))
-            times.append((time.perf_counter() - start) / count)
-    return [statistics.median(times) for times in rounds]
 
 
 def _stands_alone(f: Callable[..., Any]) -> bool:
