@@ -40,6 +40,7 @@ COMPARABLE = 3.0
 # The clock must disagree with the estimate by this much to overrule it.
 CLEARLY_FASTER = 1.02
 
+_OPEN_ENDED = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
 _NOTHING = object()  # stands for a first argument that was not given by position
 
 
@@ -140,17 +141,18 @@ class Transform:
                     return finish(out)
             return slow(x, *rest, **kwargs)
 
-        def planned_alone(x: Any = _NOTHING, /, *rest: Any, **kwargs: Any) -> Any:
+        def planned_alone(x: Any = _NOTHING, /) -> Any:
             # Without variables of an enclosing function f cannot read an outer transformation's tracers, and the look
-            # at the state of JAX, half of what a call costs beside the compiled code, can be spared.
-            if not busy and not rest and not kwargs:
+            # at the state of JAX, half of what a call costs beside the compiled code, can be spared; so can the empty
+            # tuple and dict of further arguments, of which f has none.
+            if not busy:
                 try:
                     out = direct(x)
                 except (TypeError, TraceError):
                     return slow(x)
                 if not busy:
                     return out
-            return planned(x, *rest, **kwargs)
+            return slow(x)
 
         chosen = planned_alone if finish is _as_is and _stands_alone(self.f) else planned
         functools.update_wrapper(chosen, self.f, updated=())
@@ -537,9 +539,12 @@ def _answer(
 
 
 def _stands_alone(f: Callable[..., Any]) -> bool:
-    """Is f a plain function of its arguments and of module globals?"""
+    """Is f a plain function of one argument and of module globals?"""
     inner = inspect.unwrap(f)
-    return isinstance(inner, types.FunctionType) and inner.__closure__ is None and not inner.__defaults__
+    if not isinstance(inner, types.FunctionType) or inner.__closure__ is not None or inner.__defaults__:
+        return False
+    code = inner.__code__
+    return code.co_argcount == 1 and not code.co_kwonlyargcount and not code.co_flags & _OPEN_ENDED
 
 
 def _hashable(value: Any) -> bool:
