@@ -18,10 +18,7 @@ WAKINGS, PAUSE = 41, 2e-4
 
 
 def times(runs: Sequence[Callable[..., Any]], values: Any) -> list[float]:
-    """Median seconds per call of each, taken in turns, so that a busy machine delays all alike.
-
-    Not the quickest round: some compiled functions now and then are twice as quick as they commonly are.
-    """
+    """Seconds per call of each, taken in turns: the quickest round, for a busy machine delays them unequally."""
     batch = []
     for run in runs:
         jax.block_until_ready(run(*values))
@@ -40,11 +37,14 @@ def times(runs: Sequence[Callable[..., Any]], values: Any) -> list[float]:
             for _ in range(count):
                 jax.block_until_ready(run(*values))
             mine.append((time.perf_counter() - start) / count)
-    return [statistics.median(mine) for mine in rounds]
+    return [min(mine) for mine in rounds]
 
 
 def times_after_pauses(runs: Sequence[Callable[..., Any]], values: Any) -> list[float]:
-    """Median seconds of a call that comes alone: what wakes other threads is then several times as slow."""
+    """Median seconds of a call that comes alone: what wakes other threads is then several times as slow.
+
+    Calls in a row hide that as long as the threads stay awake, which is as the machine pleases.
+    """
     found: list[list[float]] = [[] for _ in runs]
     for _ in range(WAKINGS):
         for run, mine in zip(runs, found, strict=True):

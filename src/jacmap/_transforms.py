@@ -38,7 +38,7 @@ from .engine.plan.recipe import Coloured, Constant, Plain, Recipe
 TIMED = 500e3
 COMPARABLE = 3.0
 # The clock must disagree with the estimate by this much to overrule it.
-CLEARLY_FASTER = 1.02
+CLEARLY_FASTER = 1.05
 
 _OPEN_ENDED = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
 _NOTHING = object()  # stands for a first argument that was not given by position
