@@ -26,13 +26,13 @@ from ._probe import probe
 from ._truth import Truth
 from .engine.backends.jax import compat
 from .engine.backends.jax import function as backend
-from .engine.backends.jax.folding import folded
+from .engine.backends.jax.folding import LARGEST, folded
 from .engine.plan import store
 from .engine.plan.execute import execute
 from .engine.plan.plan import Plan
 from .engine.plan.planner import Limits, Planned, make_plan
 from .engine.plan.question import Question
-from .engine.plan.recipe import Coloured, Constant, Plain, Recipe
+from .engine.plan.recipe import Coloured, Constant, Plain, Recipe, Scaled
 
 # Plain modes estimated below this cost (a quarter of a millisecond), and within this factor of each other, are timed.
 TIMED = 500e3
@@ -213,20 +213,22 @@ class Transform:
         if self.question.kind == "dense":
             _check_size(entry.plan.shape, traced)
         with translated(self.f):
-            dense = self.question.kind == "dense" and entry.constant is None
-            if dense and isinstance(chosen, Plain) and not chosen.chunk and traced.uniform:
-                blocks = backend.plain_blocks(call, traced, chosen.mode, self.holomorphic, moving, others)
-                out = self._as_tree(blocks, traced)
-            else:
-                out = self._shaped(self._numbers_at(entry, traced, call, moving, others), entry, traced)
+            out = self._answered(entry, chosen, traced, call, moving, others)
             return (out, call(moving, others)[2]) if self.has_aux else out
 
-    def _numbers_at(
-        self, entry: Entry, traced: backend.Traced, call: backend.Call, moving: list[Any], others: list[Any]
+    def _answered(
+        self, entry: Entry, recipe: Recipe, traced: backend.Traced, call: backend.Call, moving: Any, others: Any
     ) -> Any:
+        """The recipe's answer in its public form."""
+        dense = self.question.kind == "dense" and entry.constant is None
+        if dense and isinstance(recipe, Plain) and not recipe.chunk and traced.uniform:
+            blocks = backend.plain_blocks(call, traced, recipe.mode, self.holomorphic, moving, others)
+            return self._as_tree(blocks, traced)
         if entry.constant is not None:
-            return jnp.asarray(entry.constant)
-        return _answer(entry.plan, entry.plan.chosen, self.question, call, traced, moving, others)
+            numbers = jnp.asarray(entry.constant)
+        else:
+            numbers = _answer(entry.plan, recipe, self.question, call, traced, moving, others)
+        return self._shaped(numbers, entry, traced)
 
     # -- planning ------------------------------------------------------------------------------------------
     def _signature(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> backend.Signature:
@@ -277,7 +279,7 @@ class Transform:
 
     def _make(self, sig: backend.Signature, call: backend.Call, traced: backend.Traced) -> Entry:
         itemsize = max(a.dtype.itemsize for a in traced.inputs)
-        planned = self._planned(sig, traced, Limits(self.memory, itemsize))
+        planned = self._planned(sig, traced, Limits(self.memory, itemsize, folds=LARGEST))
         if not planned.candidates:
             reasons = "; ".join(f"{name}: {why}" for name, why in planned.rejected)
             raise ModeError(f"no AD mode can answer {self.question.kind!r} for this function ({reasons})")
@@ -317,7 +319,7 @@ class Transform:
         entry.plan.chosen = runs[min(timed, key=lambda name: timed[name])][0]
 
     def _time_modes(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Choose between plain forward and plain reverse of a small function by the clock, once per signature.
+        """Choose between the plain modes (and those with entrywise ends) of a small function by the clock, once.
 
         At this size neither counted work nor passes tell which of the two is faster: the shape of one product does,
         and whether it wakes other threads. Calls in a row and calls after a pause count alike (their geometric mean).
@@ -330,23 +332,30 @@ class Transform:
             return
         call = backend.on_leaves(self.f, sig, self.has_aux)
         entry, traced = self._entry(sig, call)
-        both = [c for c in entry.plan.planned.candidates if isinstance(c, Plain) and c.cost < TIMED and not c.chunk]
-        chosen = entry.plan.chosen
-        if not isinstance(chosen, Plain) or len(both) < 2 or both[1].cost > COMPARABLE * both[0].cost:
+        contenders = [
+            c
+            for c in entry.plan.planned.candidates
+            if isinstance(c, (Plain, Scaled)) and c.cost < TIMED and not c.chunk
+        ]
+        contenders = [c for c in contenders if c.cost <= COMPARABLE * contenders[0].cost]
+        if entry.plan.chosen not in contenders or len(contenders) < 2:
             return
         if traced.closes_over_tracers or not traced.uniform or sig.static:
             return
 
-        def answer(mode: str, *leaves: Any) -> Any:
+        def answer(recipe: Recipe, *leaves: Any) -> Any:
             moving, others = [leaves[p] for p in sig.moving], [leaves[p] for p in sig.others]
-            return jax.tree_util.tree_leaves(
-                backend.plain_blocks(call, traced, mode, self.holomorphic, moving, others)
-            )
+            return jax.tree_util.tree_leaves(self._answered(entry, recipe, traced, call, moving, others))
 
-        runs = [jax.jit(functools.partial(answer, recipe.mode)) for recipe in both]
-        first, second = np.sqrt(np.multiply(times(runs, leaves), times_after_pauses(runs, leaves)))
-        best, other = both if first <= second * CLEARLY_FASTER else both[::-1]
-        entry.plan.chosen = replace(best, note=f"timed against {other.name} when the plan was made")
+        runs = [jax.jit(functools.partial(answer, recipe)) for recipe in contenders]
+        found = np.sqrt(np.multiply(times(runs, leaves), times_after_pauses(runs, leaves)))
+        best = int(np.argmin(found))
+        if found[0] <= found[best] * CLEARLY_FASTER:
+            best = 0
+        against = " and ".join(c.name for c in contenders if c is not contenders[best])
+        note = f"timed against {against} when the plan was made"
+        kept = contenders[best].note
+        entry.plan.chosen = replace(contenders[best], note=f"{kept}; {note}" if kept else note)
 
     def unprobed_plan(self, *args: Any) -> Plan:
         """The plan for arguments of these shapes as it stands, without running anything."""

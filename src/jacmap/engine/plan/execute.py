@@ -9,7 +9,7 @@ import numpy as np
 from .bracket import Tree
 from .question import Question
 from .readout import Readout
-from .recipe import Bracketed, Coloured, Plain, Recipe
+from .recipe import Bracketed, Coloured, Plain, Recipe, Scaled
 
 
 class Runner(Protocol):
@@ -38,6 +38,8 @@ def execute(recipe: Recipe, question: Question, read: Readout | None, run: Runne
     if isinstance(recipe, Plain):
         matrix = _plain(recipe, run)
         return matrix if question.kind == "dense" else _pick(matrix, read, run)
+    if isinstance(recipe, Scaled):
+        return _scaled(recipe, run)
     if isinstance(recipe, Bracketed):
         return _tree(recipe.tree, recipe, run)
     if isinstance(recipe, Coloured):
@@ -52,6 +54,21 @@ def _plain(recipe: Plain, run: Runner) -> Any:
     if recipe.mode == "forward":
         return run.push(run.identity(n), recipe.chunk)
     return run.pull(run.identity(m), recipe.chunk)
+
+
+def _scaled(recipe: Scaled, run: Runner) -> Any:
+    start, head, tail, end = recipe.cuts
+    middle = head, tail
+    if recipe.mode == "forward":
+        matrix = run.push(run.identity(head.width), recipe.chunk, middle)
+    else:
+        matrix = run.pull(run.identity(tail.width), recipe.chunk, middle)
+    for before, after in ((start, head), (tail, end)):
+        if before is not after:
+            # The diagonal: one pass with a seed of ones.
+            diagonal = run.push(run.one_hot(np.zeros(before.width, np.int32), 1), between=(before, after))
+            matrix = matrix * (diagonal.T if after is head else diagonal)
+    return matrix
 
 
 def _pick(matrix: Any, read: Readout | None, run: Runner) -> Any:

@@ -16,9 +16,10 @@ from . import cost
 from .bracket import best_bracket
 from .colouring import Colouring, colour_both, colour_columns, colour_rows
 from .demand import undemanded
+from .ends import diagonal_ends
 from .question import Question
 from .readout import Readout, readout, shows
-from .recipe import Bracketed, Coloured, Constant, Plain, Recipe
+from .recipe import Bracketed, Coloured, Constant, Plain, Recipe, Scaled
 
 # A structured candidate replaces the plain one only when it promises at least this much: estimates are rough, and the
 # plain one is never a bad surprise.
@@ -38,11 +39,13 @@ class Limits:
     """`memory`: bytes that the passes may hold at once; None: no bound. `itemsize`: bytes of an entry of x.
 
     `alive`: arrays of the widest value's size that the backend holds at once per seed, on the way of a batch of passes.
+    `folds`: entries of a constant that it computes once, ahead; 0: it does not.
     """
 
     memory: float | None = None
     itemsize: int = 8
     alive: float = 2.0
+    folds: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,8 +115,11 @@ def make_plan(
         if wanted.nnz <= LARGEST_COLOURED:
             coloured, lower = _coloured(graph, question, csr, wanted, forward, reverse)
             found += coloured
-    if question.kind == "dense":
-        found += _bracketed(graph)
+    if question.kind == "dense" and min(pattern.shape) > 1 and len(graph.active_nodes) > 1:
+        cuts = boundaries(graph)
+        found += _bracketed(graph, cuts)
+        if limits.folds:
+            found += _scaled(graph, cuts, forward, reverse, limits.folds)
     if not found:
         return Planned(question, (), pattern, wanted, {}, tuple(rejected), lower)
     found = [_chunked(recipe, graph, limits) for recipe in found]
@@ -217,11 +223,40 @@ def _demanded(graph: Graph, question: Question, wanted: csr_array, forward: bool
     return [_recipe(graph, question, c, wanted, frozenset(dropped)) for c in tried if shows(c, left, wanted)]
 
 
-def _bracketed(graph: Graph) -> list[Recipe]:
-    m, n = graph.shape
-    if min(m, n) <= 2 or len(graph.active_nodes) < 2:
+def _scaled(graph: Graph, cuts: Sequence[Cut], forward: bool, reverse: bool, folds: int) -> list[Recipe]:
+    ends = diagonal_ends(graph, cuts, folds)
+    if ends is None or not forward:
         return []
-    cuts = _few(boundaries(graph))
+    m, n = graph.shape
+    around = sum(a is not b for a, b in (ends.cuts[:2], ends.cuts[2:]))
+    found: list[Recipe] = []
+    if ends.fixed:
+        note = "J = diag(b) M diag(a): all but M works entry by entry, and M is constant"
+        spared = cost.plain_forward(graph) - n * ends.spared_forward
+        return [Scaled(name="scaled constant", mode="forward", forward=around, note=note, cuts=ends.cuts, cost=spared)]
+    note = "J = diag(b) M diag(a): f {} entry by entry, and M {} with fixed weights"
+    if ends.spared_forward:
+        found.append(
+            Scaled(
+                name="scaled forward", mode="forward", forward=n + around, note=note.format("begins", "begins"),
+                cuts=ends.cuts, cost=cost.plain_forward(graph) - n * ends.spared_forward,
+            )
+        )  # fmt: skip
+    if reverse and ends.spared_reverse:
+        found.append(
+            Scaled(
+                name="scaled reverse", mode="reverse", reverse=m, forward=around, note=note.format("ends", "ends"),
+                cuts=ends.cuts, cost=cost.plain_reverse(graph) - cost.REVERSE * m * ends.spared_reverse,
+            )
+        )  # fmt: skip
+    return found
+
+
+def _bracketed(graph: Graph, boundaries: Sequence[Cut]) -> list[Recipe]:
+    m, n = graph.shape
+    if min(m, n) <= 2:
+        return []
+    cuts = _few(boundaries)
     if len(cuts) <= 2:
         return []
     segments = [nodes_between(graph, a, b) for a, b in zip(cuts, cuts[1:], strict=False)]

@@ -37,6 +37,14 @@ class Plain(Recipe):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Scaled(Recipe):
+    """J = diag(b) M diag(a) along four cuts, M in plain forward or reverse mode (`plan.ends`)."""
+
+    mode: str
+    cuts: tuple[Cut, Cut, Cut, Cut]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Coloured(Recipe):
     """Seeds shared by columns (rows) that never meet; entries are read off the compressed result.
 
