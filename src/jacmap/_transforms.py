@@ -138,7 +138,7 @@ class Transform:
                 except (TypeError, TraceError):
                     return slow(x, *rest, **kwargs)  # Python values among the arguments, or an error to be told well
                 if not busy:
-                    return finish(out)
+                    return out if finish is None else finish(out)
             return slow(x, *rest, **kwargs)
 
         def planned_alone(x: Any = _NOTHING, /) -> Any:
@@ -154,7 +154,7 @@ class Transform:
                     return out
             return slow(x)
 
-        chosen = planned_alone if finish is _as_is and _stands_alone(self.f) else planned
+        chosen = planned_alone if finish is None and _stands_alone(self.f) else planned
         functools.update_wrapper(chosen, self.f, updated=())
         chosen.plan = routed.plan  # type: ignore[attr-defined]
         return cast(PlannedFunction, chosen)
@@ -175,7 +175,8 @@ class Transform:
         self._probe_now(args, kwargs, out)
         if not static and self.mode != "measure" and not self._unprobed:
             self._busy.clear()
-        return self._finisher()(out)
+        finish = self._finisher()
+        return out if finish is None else finish(out)
 
     def _reads_tracers(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         """Does f, inside an outer transformation, now read values of it that are not among its arguments?"""
@@ -465,10 +466,10 @@ class Transform:
             rows.append(tree if self.many else tree[0])
         return jax.tree_util.tree_unflatten(traced.out_tree, rows)
 
-    def _finisher(self) -> Callable[[Any], Any]:
+    def _finisher(self) -> Callable[[Any], Any] | None:
         """What remains to be done outside the compiled part."""
         if self.question.kind != "sparse":
-            return _as_is
+            return None
         return _matrix_and_aux if self.has_aux else _matrix
 
 
@@ -503,10 +504,6 @@ class _Numbers:
     @classmethod
     def tree_unflatten(cls, entry: Entry, children: tuple[Any]) -> _Numbers:
         return cls(children[0], entry)
-
-
-def _as_is(out: Any) -> Any:
-    return out
 
 
 def _matrix(out: _Numbers) -> jax_sparse.BCOO:
