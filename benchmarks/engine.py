@@ -52,6 +52,7 @@ warnings.filterwarnings("ignore", category=asdex.DenseColoringWarning)
 
 
 COPIES = 12
+ATTEMPTS, DISTURBED = 4, 0.03
 
 # -- run time against plain AD -----------------------------------------------------------------------------
 
@@ -60,35 +61,48 @@ def small(quick: bool, tick: Tick) -> Iterator[Row]:
     """Each contestant compiled several times: copies of one program differ by up to 8 % here, whoever's they are.
 
     Samples of 10 ms: what the first call after another contestant costs, with cold caches, is not what is measured.
+    Theirs are held against other copies of theirs, too. Where that control is not within 3 % of one, the machine
+    disturbed the measurement, and it is repeated; kept is the one with the best control.
     """
-    ratios, again = {}, {}
+    ratios, controls = {}, {}
     for name, (f, x) in _small.FUNCTIONS.items():
-        tick(name)
-        runs: dict[str, Callable[[], Any]] = {}
-        for copy in range(COPIES):
-            made = {"ours": jm.jacobian(f), "jacfwd": jax.jit(jax.jacfwd(f)), "jacrev": jax.jit(jax.jacrev(f))}
-            for who, run in made.items():
-                _same(run(x), made["jacrev"](x), name)
-                runs[f"{who}, {copy}"] = functools.partial(run, x)
-        times = medians(runs, rounds=5 if quick else 15, sample=0.01)
-
-        def typical(who: str, copies: range = range(COPIES), times: dict[str, float] = times) -> float:
-            return statistics.median(times[f"{who}, {copy}"] for copy in copies)
-
-        ratios[name] = min(typical("jacfwd"), typical("jacrev")) / typical("ours")
-        first, second = range(0, COPIES, 2), range(1, COPIES, 2)
-        again[name] = min(typical(who, first) for who in ("jacfwd", "jacrev")) / min(
-            typical(who, second) for who in ("jacfwd", "jacrev")
-        )
+        found = []
+        for attempt in range(1 if quick else ATTEMPTS):
+            tick(f"{name}, attempt {attempt + 1}")
+            found.append(_against_both(name, f, x, rounds=5 if quick else 15))
+            if abs(found[-1][1] - 1) <= DISTURBED:
+                break
+        ratios[name], controls[name] = min(found, key=lambda pair: abs(pair[1] - 1))
         yield Row(f"small: {name}", ratios[name], "× better of jacfwd, jacrev")
     worst = min(ratios, key=lambda name: ratios[name])
     yield Row(f"10 small dense functions, the worst ({worst})", ratios[worst], "× better of jacfwd, jacrev", 0.95)
     mean = math.exp(sum(map(math.log, ratios.values())) / len(ratios))
-    yield Row("the same, theirs against other copies of theirs: the worst", min(again.values()), "× (noise)")
+    control = max(controls.values(), key=lambda ratio: abs(ratio - 1))
+    yield Row("the same, theirs against other copies of theirs: the worst", control, "× (noise)")
     yield Row("10 small dense functions, geometric mean", mean, "× better of jacfwd, jacrev", 0.95)
     counts = [(_operations(f, x, ours=True), _operations(f, x, ours=False)) for f, x in _small.FUNCTIONS.values()]
     yield Row("the same: compiled to no more operations than JAX's", sum(a <= b for a, b in counts), "of 10")
     yield Row("the same: compiled to fewer", sum(a < b for a, b in counts), "of 10")
+
+
+def _against_both(name: str, f: Callable[[Any], Any], x: Any, rounds: int) -> tuple[float, float]:
+    """(the better of jacfwd and jacrev over ours; theirs over other copies of theirs)."""
+    runs: dict[str, Callable[[], Any]] = {}
+    for copy in range(COPIES):
+        made = {"ours": jm.jacobian(f), "jacfwd": jax.jit(jax.jacfwd(f)), "jacrev": jax.jit(jax.jacrev(f))}
+        for who, run in made.items():
+            _same(run(x), made["jacrev"](x), name)
+            runs[f"{who}, {copy}"] = functools.partial(run, x)
+    times = medians(runs, rounds=rounds, sample=0.01)
+
+    def better(copies: range) -> float:
+        return min(typical("jacfwd", copies), typical("jacrev", copies))
+
+    def typical(who: str, copies: range) -> float:
+        return statistics.median(times[f"{who}, {copy}"] for copy in copies)
+
+    everyone, first, second = range(COPIES), range(0, COPIES, 2), range(1, COPIES, 2)
+    return better(everyone) / typical("ours", everyone), better(first) / better(second)
 
 
 def _operations(f: Callable[[Any], Any], x: Any, ours: bool) -> int:
