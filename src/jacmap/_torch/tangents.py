@@ -242,6 +242,7 @@ TABLE: Mapping[str, Rule] = {
     "div": _quotient,
     "neg": _negated,
     "pow": _power,
+    "reciprocal": _scaled(lambda call, x, y: call.all.emit(torch.square, y), -1.0),
     "exp": _scaled(lambda call, x, y: y),
     "log": _scaled(lambda call, x, y: call.all.emit(torch.reciprocal, x)),
     "log1p": _scaled(lambda call, x, y: call.all.emit(torch.reciprocal, call.all.emit(torch.add, x, 1))),

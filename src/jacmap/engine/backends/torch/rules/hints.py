@@ -81,7 +81,7 @@ _SUMS_COPIES = "unfold_backward"
 
 TABLE: dict[str, Callable[[Call], Hints]] = {
     **{name: _moves for name in movement.RULES if name not in ("unseen write", _SUMS_COPIES)},
-    **{name: _moves for name in ("clone", "_to_copy", "alias", "copy")},
+    **{name: _moves for name in ("clone", "_to_copy", "copy")},
     **{name: _indexed for name in ("index", "index_select", "gather")},
     "index_put": _put,
     "add": _sum,
