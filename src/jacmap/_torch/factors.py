@@ -242,7 +242,7 @@ class Factors:
         if key not in self.programs.kept:
             at, there = torch.as_tensor(group.at, device=device), group.at >= 0
             mask = None if there.all() else torch.as_tensor(there, device=device)
-            self.programs.kept[key] = at.clamp(min=0), mask
+            self.programs.kept[key] = at if mask is None else at.clamp(min=0), mask
         found: tuple[Tensor, Tensor | None] = self.programs.kept[key]
         return found
 
