@@ -114,4 +114,4 @@ def _line(step: Step) -> str:
         passes.append(f"{step.reverse} cotangent{'s' if step.reverse != 1 else ''}")
     kind = getattr(step, "kind", "")
     same = ", the same at every x" if step.constant else ""
-    return f"size {step.factor.size}: {kind}{same}, {' + '.join(passes)}  {where}".rstrip()
+    return f"size {step.factor.size}: {kind}{same}, {' + '.join(passes) or 'no pass'}  {where}".rstrip()

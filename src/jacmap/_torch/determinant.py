@@ -5,27 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils import _pytree as tree
 
 from .._determinant.plan import DeterminantPlan
 from .._determinant.transforms import SlogDet
-from .._errors import ArgumentError, StructureError
+from .._errors import ArgumentError
 from ..engine.backends.torch import function as backend
-from ..engine.graph import jacobian_pattern
 from ..engine.plan.determine import plan_determinant
 from ..engine.plan.question import Question
 from .arguments import name_of
-from .factors import Factors, Programs
+from .determinant_probe import SMALL, compared, sampled
+from .factors import Factors
+from .stages import Programs
 from .transforms import Here, TorchTransform
 from .truth import Truth
 
 Tensor = torch.Tensor
-
-# Up to this size the whole matrix is formed for the probe; of larger ones a few columns are compared.
-SMALL = 512
-COLUMNS = 4
 
 
 class TorchDeterminant(TorchTransform):
@@ -84,9 +80,9 @@ class TorchDeterminant(TorchTransform):
         with here.entry.traced.reading.unwritten():
             truth = Truth(here.call, here.entry.traced, here.moving, here.others, here.start)
             if truth.graph.shape[0] <= SMALL:
-                plan.probed = _compared(truth, determined(here)[1])
+                plan.probed = compared(truth, determined(here)[1])
             else:
-                plan.probed = _sampled(truth)
+                plan.probed = sampled(truth, plan.determinant)
 
 
 def determined(here: Here, with_value: bool = False) -> tuple[list[Tensor], SlogDet]:
@@ -97,51 +93,10 @@ def determined(here: Here, with_value: bool = False) -> tuple[list[Tensor], Slog
     env = dict(graph.constants) | dict(zip(graph.others, here.others, strict=True))
     env |= zip(graph.inputs, here.moving, strict=True)
     like = torch.zeros((), dtype=entry.traced.dtype, device=here.moving[0].device)
-    if entry.programs is None:
-        entry.programs = Programs(plan.determinant, graph, with_value)
-    run = Factors(entry.programs, env, entry.ways, here.differentiable)
+    if with_value not in entry.programs:
+        entry.programs[with_value] = Programs(plan.determinant, graph, with_value)
+    run = Factors(entry.programs[with_value], env, entry.ways, here.differentiable)
     if plan.determinant.zero:
         return run.outputs() if with_value else [], SlogDet(like, torch.full_like(like, -torch.inf))
     answer = SlogDet(*run.result(like))
     return run.outputs() if with_value else [], answer
-
-
-def _compared(truth: Truth, answer: SlogDet) -> float | None:
-    """Against the LU factorisation of the matrix that plain AD gives."""
-    true = truth.matrix().astype(float)
-    if not np.isfinite(true).all():
-        return None
-    sign, log = np.linalg.slogdet(true)
-    ours_sign, ours = float(answer.sign.detach()), float(answer.logabsdet.detach())
-    if (ours_sign, ours) == (sign, log):
-        return 0.0
-    singular = np.linalg.svd(true, compute_uv=False)
-    # Rounding moves a singular value by about eps·s_max; where the sum of the relative moves is not small, the
-    # determinant is noise (or zero), and nothing can be told from it.
-    loose = 100 * truth.eps * (1 + (singular.max(initial=0) / np.maximum(singular, 1e-300)).sum())
-    if loose > 0.1:
-        return 0.0
-    if not np.isfinite(ours) or abs(ours - log) > loose * max(1.0, abs(log)) or ours_sign != sign:
-        raise StructureError(
-            f"the plan of the determinant gives sign {ours_sign:+.0f}, log|det| {ours:.10g} where plain AD gives "
-            f"{sign:+.0f}, {log:.10g}. No result is returned. Please report this with the function; "
-            "torch.linalg.slogdet(torch.func.jacrev(f)(x)) answers meanwhile"
-        )
-    return float(abs(ours - log) / max(1.0, abs(log)))
-
-
-def _sampled(truth: Truth) -> float:
-    """No entry of a few random columns of plain AD lies outside the pattern; the largest that does, relative."""
-    n = truth.graph.shape[1]
-    pattern = jacobian_pattern(truth.graph).T
-    for j in np.random.default_rng(0).choice(n, COLUMNS, replace=False):
-        column = truth.push(np.eye(1, n, int(j))[0]) if truth.forward else np.zeros(n)
-        allowed = np.zeros(column.size, bool)
-        allowed[pattern.take(np.array([j])).tocsr().indices] = True
-        if (column[~allowed] != 0).any():
-            raise StructureError(
-                f"column {j} of plain AD has entries that the pattern lacks. No result is returned. Please report this "
-                "with the function; torch.linalg.slogdet(torch.func.jacrev(f)(x)) answers meanwhile"
-            )
-    return 0.0
-

@@ -7,10 +7,8 @@ read. So a tangent that is not needed is never made, and yet the answer can be d
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,9 +18,8 @@ from ..engine.backends.torch import compat
 from ..engine.backends.torch.passes import PULLS, PUSHES, in_turn
 from ..engine.backends.torch.program import Program
 from ..engine.backends.torch.run import Ways, ravel, split
-from ..engine.graph import Graph
-from ..engine.plan.determinant import Determinant, Entrywise, LowRank, Moved, Step
-from .tangents import At, Tangents
+from ..engine.plan.determinant import Entrywise, Equal, LowRank, Stored
+from .stages import Passed, Programs, Stretch, Written
 
 Tensor = torch.Tensor
 
@@ -33,148 +30,41 @@ Place = tuple[tuple[Tensor, Tensor], Tensor | None, np.ndarray]
 class _Sum:
     """sign and log|det| so far."""
 
-    def __init__(self, sign: int, like: Tensor, ways: Ways):
+    def __init__(self, sign: int, log: float, like: Tensor, ways: Ways):
         self.sign: Any = sign
-        self.log: Any = 0.0
+        self.log: Any = log
         self.like, self.ways = like, ways
 
     def result(self) -> tuple[Tensor, Tensor]:
         """Both as scalars of the dtype and on the device of `like`."""
-        plain = [torch.as_tensor(x).to(self.like) for x in (self.sign, self.log)]
-        return plain[0], plain[1]
+        return self._plain(self.sign), self._plain(self.log)
 
-    def numbers(self, numbers: Tensor, times: np.ndarray | None = None) -> None:
-        """Blocks of size 1, each counting so many times."""
+    def _plain(self, number: Any) -> Tensor:
+        return number.to(self.like) if isinstance(number, Tensor) else torch.full_like(self.like, number)
+
+    def numbers(self, numbers: Tensor, times: np.ndarray | int = 1) -> None:
+        """Blocks of size 1, counting so many times: each its own, or all alike."""
         self.several(numbers.detach().sign(), numbers.abs().log(), times)
 
-    def several(self, signs: Tensor, logs: Tensor, times: np.ndarray | None) -> None:
-        """Determinants that each count so many times."""
-        if times is not None and (times != 1).any():
+    def several(self, signs: Tensor, logs: Tensor, times: np.ndarray | int) -> None:
+        """Determinants, likewise."""
+        if isinstance(times, int):
+            sign, log = signs.prod(), logs.sum()
+            if times != 1:
+                sign, log = sign if times % 2 else sign * sign, log * times
+        else:
             counts = self.ways.index(times, logs.device)
-            signs, logs = torch.where(counts % 2 == 1, signs, signs * signs), logs * counts
-        self.sign, self.log = self.sign * signs.prod(), self.log + logs.sum()
+            sign, log = torch.where(counts % 2 == 1, signs, signs * signs).prod(), (logs * counts).sum()
+        self.sign, self.log = self.sign * sign, self.log + log
 
     def blocks(self, blocks: Tensor, times: np.ndarray) -> None:
         """Blocks (count, s, s) of any one size."""
+        alike: np.ndarray | int = int(times[0]) if times.size and (times == times[0]).all() else times
         if blocks.shape[-1] == 1:
-            self.numbers(blocks[:, 0, 0], times)
+            self.numbers(blocks[:, 0, 0], alike)
         else:
             found = torch.linalg.slogdet(blocks)
-            self.several(found.sign.detach(), found.logabsdet, times)
-
-
-@dataclass(frozen=True, eq=False)
-class Stage:
-    """One factor made ready to run: `before` works out what it reads that stands still, `passes` its own stretches.
-
-    `alone`: has what is left of it one entry in each row and column? `known`: the values that its stretch then gives.
-    `slopes`: the program of those entries, from ones in the place of `starts`, where every operation has its row.
-    """
-
-    step: Step
-    alone: bool
-    before: Program
-    passes: dict[str, Stretch]
-    known: tuple[int, ...]
-    starts: tuple[int, ...] = ()
-    slopes: Program | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Stretch:
-    """What moves when `starts` move, without the edges dropped: a program of those and of values that stand still."""
-
-    starts: tuple[int, ...]
-    program: Program
-
-
-class Programs:
-    """The plan of a determinant made ready to run, factor after factor; `with_value`: f's value is asked for, too."""
-
-    def __init__(self, plan: Determinant, graph: Graph, with_value: bool):
-        self.graph = graph
-        steps = [(node.payload, node.inputs, node.outputs) for node in graph.nodes]
-        known = dict.fromkeys((*graph.inputs, *graph.others, *graph.constants))
-        self.stages: list[Stage] = []
-        ahead = [step for step in plan.steps if not isinstance(step, Moved)]
-        for step in ahead:
-            alone = isinstance(step, Entrywise) and _is_alone(step)
-            found = self._tangents(step) if alone else None
-            if found is not None:
-                starts, slopes = found
-                needed = dict.fromkeys((*starts, *(v for v in slopes.given if isinstance(v, int))))
-                if with_value or step is not ahead[-1]:  # together, or what both need would be worked out twice
-                    needed |= dict.fromkeys(step.factor.after)
-                before = Program(steps, known, tuple(needed))
-                known |= dict.fromkeys(before.wanted)
-                self.stages.append(Stage(step, True, before, {}, (), starts, slopes))
-                continue
-            passes = {name: self._stretch(step, *ends) for name, *ends in _stretches(step)}
-            wanted = {v: None for s in passes.values() for v in s.starts}
-            wanted |= {v: None for s in passes.values() for v in s.program.given if isinstance(v, int)}
-            before = Program(steps, known, tuple(wanted))
-            known |= wanted
-            made = tuple(step.factor.after) if alone else ()
-            known |= dict.fromkeys(made)
-            self.stages.append(Stage(step, alone, before, passes, made))
-        self.outputs = Program(steps, known, graph.outputs)
-        moved = [step.signs[0] for step in plan.steps if isinstance(step, Moved)]
-        blocks = [step.blocks.sign for step in plan.steps if isinstance(step, Entrywise)]
-        blocks += [step.inner.blocks.sign for step in plan.steps if isinstance(step, LowRank)]
-        self.sign = plan.sign * math.prod((*moved, *blocks))
-        self.places: dict[int, list[Place]] = {}
-
-    def _tangents(self, step: Any) -> tuple[tuple[int, ...], Program] | None:
-        """(the values that the factor starts with, a program of its slopes); None where a row is lacking."""
-        factor, dropped = step.factor, step.thinning.dropped
-        tangents = Tangents(lambda v: self.graph.values[v].shape, {v: At(("one", v)) for v in factor.before})
-        for k, position in enumerate(factor.positions):
-            node = self.graph.nodes[position]
-            live = [v in tangents.of and (k, i) not in dropped for i, v in enumerate(node.inputs)]
-            fresh = not any(v in factor.before for v in node.outputs)
-            if any(live) and not (fresh and tangents.follow(node.payload, node.inputs, node.outputs, live)):
-                return None
-        if any(v not in tangents.of for v in factor.after):
-            return None
-        wanted = [tangents.whole(v).name for v in factor.after]
-        read = {name for _, inputs, _ in tangents.steps for name in inputs}
-        given = [*(("one", v) for v in factor.before), *(v for v in read if isinstance(v, int))]
-        return tuple(factor.before), Program(tangents.steps, given, wanted)
-
-    def _stretch(self, step: Step, starts: Sequence[int], stops: Sequence[int], dropped: Any) -> Stretch:
-        moving: dict[int, Any] = {v: ("moving", v) for v in starts}
-        steps: list[Any] = []
-        still: dict[int, None] = {}
-        for k, position in enumerate(step.factor.positions):
-            node = self.graph.nodes[position]
-            live = [v in moving and (k, i) not in dropped for i, v in enumerate(node.inputs)]
-            if any(live):
-                names = [moving[v] if flag else v for v, flag in zip(node.inputs, live, strict=True)]
-                still |= {v: None for v, flag in zip(node.inputs, live, strict=True) if not flag}
-                made = [("moving", v) if v not in starts else ("again", v) for v in node.outputs]
-                moving |= {v: name for v, name in zip(node.outputs, made, strict=True) if v not in starts}
-                steps.append((node.payload, names, made))
-        still |= {v: None for v in stops if v not in moving}
-        given = [*(("moving", v) for v in starts), *still]
-        return Stretch(tuple(starts), Program(steps, given, [moving.get(v, v) for v in stops]))
-
-
-def _is_alone(step: Entrywise) -> bool:
-    """Has what is left of the factor one entry in each row and column, and reverse mode?"""
-    single = step.colouring.passes == 1 and int(step.blocks.sizes.max()) == 1 and bool((step.times == 1).all())
-    return single and all(node.reverse for node in step.factor.graph.nodes)
-
-
-def _stretches(step: Step) -> list[tuple[str, Sequence[int], Sequence[int], Any]]:
-    """(name, values that move, values wanted, edges dropped) of each pass through a factor."""
-    before, after = step.factor.before, step.factor.after
-    if isinstance(step, Entrywise):
-        return [("all", before, after, step.thinning.dropped)]
-    if isinstance(step, LowRank):
-        narrow = [step.factor.numbers[step.narrow]]
-        both: list[Any] = [("out", narrow, after, ()), ("in", before, narrow, ())]
-        return both if step.unit else [*both, ("all", before, after, step.inner.thinning.dropped)]
-    return []
+            self.several(found.sign.detach(), found.logabsdet, alike)
 
 
 class Factors:
@@ -183,7 +73,7 @@ class Factors:
     Values are attached to whatever the answer may be differentiated by, and to nothing else.
     """
 
-    def __init__(self, programs: Programs, env: dict[int, Tensor], ways: Ways, differentiable: bool):
+    def __init__(self, programs: Programs, env: dict[Any, Tensor], ways: Ways, differentiable: bool):
         self.programs, self.env, self.ways, self.differentiable = programs, env, ways, differentiable
 
     def _evaluated(self, program: Program) -> list[Tensor]:
@@ -196,35 +86,39 @@ class Factors:
 
     def result(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """(sign, log|det|) as scalars of the dtype and on the device of `like`."""
-        total = _Sum(self.programs.sign, like, self.ways)
+        total = _Sum(self.programs.sign, self.programs.log, like, self.ways)
         pending: list[tuple[Sequence[Tensor], Sequence[Tensor]]] = []
-        found: list[Tensor] = []
+        found: dict[int, list[Tensor]] = {1: []}  # entries that count alone, by how often each is there
         for stage in self.programs.stages:
             self.env |= zip(stage.before.wanted, self._evaluated(stage.before), strict=True)
-            if stage.slopes is not None:
-                ones = {("one", v): self._ones(self.env[v]) for v in stage.starts}
-                with nullcontext() if self.differentiable else torch.no_grad():
-                    found += stage.slopes({**self.env, **ones})
+            if isinstance(stage, Written):
+                for name, size in stage.slopes:
+                    slope = self.env[name]
+                    if size:
+                        found.setdefault(size // slope.numel(), []).append(slope)
+                for step in stage.stored:
+                    self._stored(step, total)
             elif isinstance(stage.step, LowRank):
                 self._low_rank(stage, total)
             elif stage.alone:
                 if compat.inside_functorch():
-                    found += self._pulled(stage)
+                    found[1] += self._pulled(stage)
                 else:
                     pending.append(self._taped(stage))
                     if self.differentiable:  # later factors start from this one's values: apart, or they would mix
-                        found += self._gradients([pending.pop()])
+                        found[1] += self._gradients([pending.pop()])
             else:
                 self._entrywise(stage, total)
         if pending:
-            found += self._gradients(pending)
-        if found:
-            total.numbers(torch.cat([g.reshape(-1) for g in found]) if len(found) > 1 else found[0])
+            found[1] += self._gradients(pending)
+        for times, parts in found.items():
+            if parts:
+                total.numbers(torch.cat([g.reshape(-1) for g in parts]) if len(parts) > 1 else parts[0], times)
         return total.result()
 
     # -- factors with one entry in each row and column of what is left -------------------------------------
     # A reverse pass from ones shows the entries column by column; each counts once, in whatever order.
-    def _taped(self, stage: Stage) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    def _taped(self, stage: Passed) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
         """(what the stretch makes, the values it starts from), with a tape between them."""
         stretch = stage.passes["all"]
         with torch.inference_mode(False), torch.enable_grad():
@@ -233,7 +127,7 @@ class Factors:
         self._keep(stage, made)
         return made, list(starts.values())
 
-    def _pulled(self, stage: Stage) -> Sequence[Tensor]:
+    def _pulled(self, stage: Passed) -> Sequence[Tensor]:
         """The gradients inside a transformation of `torch.func`."""
         stretch = stage.passes["all"]
 
@@ -246,7 +140,7 @@ class Factors:
         gradients: Sequence[Tensor] = pull(tuple(torch.ones_like(y) for y in made))
         return gradients
 
-    def _keep(self, stage: Stage, made: Sequence[Tensor]) -> None:
+    def _keep(self, stage: Passed, made: Sequence[Tensor]) -> None:
         """What the stretch made need not be made again."""
         values = made if self.differentiable or compat.inside_functorch() else [y.detach() for y in made]
         self.env.update((v, y) for v, y in zip(stage.step.factor.after, values, strict=True) if v in stage.known)
@@ -293,7 +187,7 @@ class Factors:
         return self.ways.one_hot(labels, count, like.dtype, like.device).T
 
     # -- the kinds of step ---------------------------------------------------------------------------------
-    def _entrywise(self, stage: Stage, total: _Sum) -> None:
+    def _entrywise(self, stage: Passed, total: _Sum) -> None:
         s: Any = stage.step
         colouring = s.colouring
         function, point = self._function(stage.passes["all"])
@@ -312,8 +206,9 @@ class Factors:
 
     def _places(self, s: Entrywise) -> list[Place]:
         """For each size of blocks: where their entries stand in the passes, which are there at all, and how often."""
-        if id(s) not in self.programs.places:
-            found = self.programs.places[id(s)] = []
+        kept = self.programs.kept
+        if id(s) not in kept:
+            found = kept[id(s)] = []
             for size in np.unique(s.blocks.sizes):
                 rows, columns = s.blocks.of_size(int(size))
                 times = s.times[s.blocks.sizes == size]
@@ -326,9 +221,32 @@ class Factors:
                 at = torch.as_tensor(colour.astype(np.int64)), torch.as_tensor(place)
                 mask = np.asarray(s.pattern[at_row.ravel(), at_col.ravel()]).reshape(at_row.shape)
                 found.append((at, None if mask.all() else torch.as_tensor(mask), times))
-        return self.programs.places[id(s)]
+        places: list[Place] = kept[id(s)]
+        return places
 
-    def _low_rank(self, stage: Stage, total: _Sum) -> None:
+    def _stored(self, step: Stored, total: _Sum) -> None:
+        """The blocks that an operand holds."""
+        operand = self.env[step.operand]
+        if operand.layout != torch.strided:
+            operand = operand.to_dense()
+        flat = operand.reshape(-1)
+        for group in step.groups:
+            at, there = self._at(group, flat.device)
+            blocks = flat[at] if there is None else torch.where(there, flat[at], 0)
+            total.blocks(blocks if step.scale == 1 else step.scale * blocks, group.times)
+
+    @torch.inference_mode(False)
+    def _at(self, group: Equal, device: torch.device) -> tuple[Tensor, Tensor | None]:
+        """Where the entries stand, and which are there at all (None: all)."""
+        key = id(group), device
+        if key not in self.programs.kept:
+            at, there = torch.as_tensor(group.at, device=device), group.at >= 0
+            mask = None if there.all() else torch.as_tensor(there, device=device)
+            self.programs.kept[key] = at if mask is None else at.clamp(min=0), mask
+        found: tuple[Tensor, Tensor | None] = self.programs.kept[key]
+        return found
+
+    def _low_rank(self, stage: Passed, total: _Sum) -> None:
         """det(D + U V) = det D · det(I + V D⁻¹ U); see `plan.determinant.LowRank`."""
         s: Any = stage.step
         r, inner = s.width, s.inner

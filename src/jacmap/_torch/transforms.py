@@ -61,7 +61,7 @@ class Entry:
     reads: dict[int, Readout | None] = field(default_factory=dict)
     constant: Tensor | None = None
     alone: Any = None  # the answer to a single tensor by one plain batch of passes, where that is the plan
-    programs: Any = None  # of a determinant: what has to be evaluated, made ready to run
+    programs: dict[bool, Any] = field(default_factory=dict)  # of a determinant, made ready to run; by: f's value, too?
 
     def holds(self, others: list[Tensor]) -> bool:
         """Is what the reading relied on as it was: tensors beside the arguments, and arguments that f branched on?"""

@@ -40,6 +40,11 @@ class Truth:
         run = self._run
         return to_numpy(run.pull(run.identity(m)) if self.reverse else run.push(run.identity(n)))
 
+    @property
+    def values(self) -> dict[int, torch.Tensor]:
+        """Every value of the graph at the point."""
+        return self._run.parts.primal
+
     def _seed(self, numbers: np.ndarray) -> torch.Tensor:
         return torch.as_tensor(numbers).to(self._run.x.device, self._run.dtype)
 

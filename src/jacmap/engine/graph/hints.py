@@ -36,6 +36,19 @@ class Tied:
 
 
 @dataclass(frozen=True)
+class Entries:
+    """Entry (i, j) of a local pattern is `scale` times the entry rows[i] + columns[j] of another operand, row by row.
+
+    `operand`: its position among the node's inputs.
+    """
+
+    operand: int
+    rows: np.ndarray
+    columns: np.ndarray
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
 class Loop:
     """A body run `length` times.
 
@@ -58,6 +71,7 @@ class Hints:
     unit: Collection[int] = ()
     weights: Mapping[int, Weights] = field(default_factory=dict)
     tied: Mapping[int, Tied] = field(default_factory=dict)
+    entries: Mapping[int, Entries] = field(default_factory=dict)
     loop: Callable[[tuple[int, ...]], Loop | None] | None = None
 
 

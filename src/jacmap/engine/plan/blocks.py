@@ -34,6 +34,19 @@ class Blocks:
         at = self.starts[:-1][self.sizes == size][:, None] + np.arange(size)
         return self.rows[at], self.columns[at]
 
+    def by_size(self) -> dict[int, int]:
+        """How many blocks there are of each size."""
+        sizes, counts = np.unique(self.sizes, return_counts=True)
+        return dict(zip(sizes.tolist(), counts.tolist(), strict=True))
+
+    def ascending(self) -> Blocks:
+        """The same blocks with rows and columns in ascending order in each, so that equal blocks look alike."""
+        label = np.repeat(np.arange(self.sizes.size), self.sizes)
+        rows, columns = (index[np.lexsort((index, label))] for index in (self.rows, self.columns))
+        match = np.empty(rows.size, int)
+        match[rows] = columns
+        return Blocks(rows, columns, self.sizes, parity(match))
+
     def wanted(self, pattern: csr_array) -> csr_array:
         """The entries of the pattern that lie in the blocks."""
         label = np.repeat(np.arange(self.sizes.size), self.sizes)
@@ -65,6 +78,12 @@ def block_triangular(pattern: csr_array) -> Blocks | None:
     rows = np.argsort(label, kind="stable")
     # Reordering rows and columns alike changes no sign; only the matching does.
     return Blocks(rows, match[rows], np.bincount(label, minlength=count), parity(match))
+
+
+def order_of(csr: csr_array) -> str:
+    """In which order a matrix with blocks of size 1 is triangular; empty where it is diagonal but for the order."""
+    rows = np.repeat(np.arange(csr.shape[0]), np.diff(csr.indptr))
+    return "" if csr.nnz == csr.shape[0] else "in order" if (csr.indices <= rows).all() else "after permutation"
 
 
 def parity(permutation: np.ndarray) -> int:

@@ -65,18 +65,53 @@ class Entrywise(Step):
         return self.colouring.reverse
 
     def blocks_by_size(self) -> dict[int, int]:
-        sizes, counts = np.unique(self.blocks.sizes, return_counts=True)
-        return dict(zip(sizes.tolist(), counts.tolist(), strict=True))
+        return self.blocks.by_size()
 
     @property
     def kind(self) -> str:
-        sizes = self.blocks_by_size()
-        if set(sizes) == {1}:
-            return "triangular" if self.reason else "diagonal"
-        largest = max(sizes)
-        if largest == self.factor.size:
-            return "dense"
-        return f"block triangular: {', '.join(f'{count} of {size}×{size}' for size, count in sizes.items())}"
+        return _kind(self.blocks, self.factor.size, self.reason)
+
+
+@dataclass(frozen=True, eq=False)
+class Equal:
+    """Blocks of one size, one for all that are equal.
+
+    `at`, (count, size, size): where the entries stand in the operand, −1 for a zero. `times`: how often each block is
+    there.
+    """
+
+    at: np.ndarray
+    times: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Stored(Step):
+    """One operation whose local pattern's entries another operand holds: the blocks are read there, without a pass.
+
+    `operand`: that value, in the whole graph; the entries are `scale` times its own.
+    """
+
+    blocks: Blocks
+    operand: int
+    scale: float
+    groups: tuple[Equal, ...]
+    reason: str = ""
+
+    def blocks_by_size(self) -> dict[int, int]:
+        return self.blocks.by_size()
+
+    @property
+    def kind(self) -> str:
+        return f"{_kind(self.blocks, self.factor.size, self.reason)}, read from an operand"
+
+
+def _kind(blocks: Blocks, size: int, reason: str) -> str:
+    sizes = blocks.by_size()
+    if set(sizes) == {1}:
+        return "triangular" if reason else "diagonal"
+    if max(sizes) == size:
+        return "dense"
+    return f"block triangular: {', '.join(f'{count} of {size}×{size}' for size, count in sizes.items())}"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

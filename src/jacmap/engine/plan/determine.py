@@ -14,12 +14,13 @@ from scipy.sparse import csr_array
 from ..graph import Graph, jacobian_pattern
 from ..graph.factors import Factor, chain_of
 from ..graph.hints import Loop
-from .blocks import Blocks, block_triangular, parity
+from .blocks import Blocks, block_triangular, order_of, parity
 from .colouring import Colouring, colour_columns, colour_rows
 from .demand import Thinning, thin
 from .determinant import Determinant, Entrywise, LowRank, Moved, Repeated, Step
 from .planner import EFFORT
 from .readout import shows
+from .stored import stored
 
 # Values of at most this share of a dense factor's size are tried as its low-rank part.
 NARROW = 0.25
@@ -62,6 +63,9 @@ def _plan_factor(factor: Factor, reverse: bool) -> Step | str:
     if blocks is None:
         place = _place(factor)
         return f"no perfect matching of outputs to inputs in a factor of size {factor.size}{place}"
+    held = stored(factor, csr, blocks, constant)
+    if held is not None:
+        return held
     dense = _entrywise(factor, csr, blocks, constant, reverse=reverse)
     if blocks.sizes.max() > SMALL_BLOCK and graph.forward:
         return _low_rank(factor, constant) or dense
@@ -108,7 +112,7 @@ def _entrywise(
     if tied is not None:
         times = tied
         wanted = _of_blocks(wanted, blocks, times > 0)
-    reason = "" if csr.nnz == n else "in order" if _is_lower(csr) else "after permutation"
+    reason = order_of(csr)
 
     def step(colouring: Colouring, thinning: Thinning) -> Entrywise:
         return Entrywise(
@@ -140,11 +144,6 @@ def _entrywise(
 
 def _covers(left: csr_array, wanted: csr_array) -> bool:
     return not (wanted.astype(np.int8) - wanted.multiply(left).astype(np.int8)).nnz
-
-
-def _is_lower(csr: csr_array) -> bool:
-    rows = np.repeat(np.arange(csr.shape[0]), np.diff(csr.indptr))
-    return bool((csr.indices <= rows).all())
 
 
 def _tied(factor: Factor, blocks: Blocks) -> np.ndarray | None:

@@ -23,7 +23,7 @@ class Program:
     """
 
     def __init__(self, steps: Sequence[Step], given: Collection[Hashable], wanted: Sequence[Hashable]):
-        kept = _needed(steps, given, wanted)
+        kept = needed(steps, given, wanted)
         read = {*wanted, *(name for _, inputs, _ in kept for name in inputs)}
         self.given: tuple[Any, ...] = tuple(name for name in given if name in read)
         self.wanted: tuple[Any, ...] = tuple(wanted)
@@ -48,7 +48,8 @@ class Program:
         return self.run(*(env[name] for name in self.given))
 
 
-def _needed(steps: Sequence[Step], given: Collection[Hashable], wanted: Sequence[Hashable]) -> list[Step]:
+def needed(steps: Sequence[Step], given: Collection[Hashable], wanted: Sequence[Hashable]) -> list[Step]:
+    """The steps without which what is wanted could not be worked out from what is given."""
     given = set(given)
     needed, kept = set(wanted) - given, []
     for step in reversed(steps):

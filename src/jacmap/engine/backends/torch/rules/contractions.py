@@ -15,7 +15,7 @@ Local = dict[tuple[int, int], Pattern]
 
 
 @dataclass(frozen=True)
-class _Product:
+class Product:
     """Two operands by name, and the letter of each of their axes and of the result's: as in einsum."""
 
     left: str
@@ -25,7 +25,7 @@ class _Product:
     factor: str = ""  # the number that the product is multiplied by
 
 
-def _contracted(product: _Product):  # type: ignore[no-untyped-def]
+def _contracted(product: Product):  # type: ignore[no-untyped-def]
     terms, out = product.letters.split("->")
     letters = dict(zip((product.left, product.right), terms.split(","), strict=True))
 
@@ -79,7 +79,7 @@ def _with_sparse(out: tuple[int, ...], shape: tuple[int, ...], matrix: csr_array
     return dependence.windows(out, shape, {axis: core}, [(a, a) for a in range(len(out)) if a != axis])
 
 
-def _extent(call: Call, letter: str, out: str, letters: dict[str, str], product: _Product) -> int:
+def _extent(call: Call, letter: str, out: str, letters: dict[str, str], product: Product) -> int:
     for name, axes in letters.items():
         i = call.at(name)
         if i is not None and letter in axes:
@@ -112,18 +112,23 @@ def _cross(call: Call) -> Local:
     return local
 
 
+PRODUCTS: dict[str, Product] = {
+    "mm": Product("self", "mat2", "ij,jk->ik"),
+    "_sparse_addmm": Product("mat1", "mat2", "ij,jk->ik", "self", "alpha"),
+    "bmm": Product("self", "mat2", "bij,bjk->bik"),
+    "mv": Product("self", "vec", "ij,j->i"),
+    "dot": Product("self", "tensor", "i,i->"),
+    "vdot": Product("self", "other", "i,i->"),
+    "addmm": Product("mat1", "mat2", "ij,jk->ik", "self", "alpha"),
+    "baddbmm": Product("batch1", "batch2", "bij,bjk->bik", "self", "alpha"),
+    "addbmm": Product("batch1", "batch2", "bij,bjk->ik", "self", "alpha"),
+    "addmv": Product("mat", "vec", "ij,j->i", "self", "alpha"),
+    "addr": Product("vec1", "vec2", "i,j->ij", "self", "alpha"),
+}
+
 RULES: dict[str, Rule] = {
-    "mm": _contracted(_Product("self", "mat2", "ij,jk->ik")),
-    "_sparse_addmm": replace(_contracted(_Product("mat1", "mat2", "ij,jk->ik", "self", "alpha")), modes=reverse_only),
-    "bmm": _contracted(_Product("self", "mat2", "bij,bjk->bik")),
-    "mv": _contracted(_Product("self", "vec", "ij,j->i")),
-    "dot": _contracted(_Product("self", "tensor", "i,i->")),
-    "vdot": _contracted(_Product("self", "other", "i,i->")),
-    "addmm": _contracted(_Product("mat1", "mat2", "ij,jk->ik", "self", "alpha")),
-    "baddbmm": _contracted(_Product("batch1", "batch2", "bij,bjk->bik", "self", "alpha")),
-    "addbmm": _contracted(_Product("batch1", "batch2", "bij,bjk->ik", "self", "alpha")),
-    "addmv": _contracted(_Product("mat", "vec", "ij,j->i", "self", "alpha")),
-    "addr": _contracted(_Product("vec1", "vec2", "i,j->ij", "self", "alpha")),
+    **{name: _contracted(product) for name, product in PRODUCTS.items()},
+    "_sparse_addmm": replace(_contracted(PRODUCTS["_sparse_addmm"]), modes=reverse_only),
     "_cdist_forward": Rule("contraction", _distances, exact=False, modes=reverse_only),
     "_euclidean_dist": Rule("contraction", _distances, exact=False, modes=reverse_only),
     "linalg_cross": Rule("contraction", _cross, exact=False, affine=lambda call: sum(call.varying) == 1),
