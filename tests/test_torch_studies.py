@@ -177,7 +177,9 @@ def test_custom_functions(function, modes):
     np.testing.assert_allclose(jax.jacrev(g)(array), expected, atol=1e-12)
     np.testing.assert_allclose(jm.linearize(g, array).dense(), expected, atol=1e-12)
     with pytest.raises(jm.ModeError, match="no derivative in JAX"):
-        jm.hessian(lambda x: f(x).square().sum())(x)
+        jm.laplacian(lambda x: f(x).square())(x)  # of several outputs: translated
+    loss = lambda x: f(x).square().sum()  # noqa: E731
+    torch.testing.assert_close(jm.hessian(loss)(x), torch.autograd.functional.hessian(loss, x))
     if modes == "both":
         assert str(jm.linearize(g, array).structure) == "diagonal"
         np.testing.assert_allclose(jax.jacfwd(g)(array), expected, atol=1e-12)
@@ -287,7 +289,7 @@ def test_second_order_gives_tensors():
     x, v = draw(0, 5), draw(1, 5)
     expected = torch.func.hessian(energy)(x)
     found = jm.hessian(energy)(x)
-    assert isinstance(found, torch.Tensor) and not found.requires_grad
+    assert isinstance(found, torch.Tensor)
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(jm.hessian(energy, form="sparse")(x).to_dense(), expected)
     torch.testing.assert_close(jm.hvp(energy, x, v), expected @ v)
@@ -299,6 +301,51 @@ def test_second_order_gives_tensors():
     torch.testing.assert_close(model(v), energy(x) + torch.func.grad(energy)(x) @ v + v @ expected @ v / 2)
     torch.testing.assert_close(model.value, energy(x))
     assert model.remainder(0.1 * v).order == pytest.approx(3, abs=0.2)
+
+
+def test_losses_of_second_order():
+    net = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 1)).double()
+    points, v = draw(3, 6, 2), draw(4, 6, 2)
+    u = lambda p: net(p).pow(3).sum()  # noqa: E731
+
+    def by_hand(p):
+        H = torch.autograd.functional.hessian(u, p, create_graph=True)
+        flat = H.reshape(12, 12)
+        return flat.trace() + flat.pow(2).sum() + (flat @ v.reshape(12)).pow(2).sum()
+
+    def ours(p):
+        H = jm.hessian(u)(p).reshape(12, 12)
+        return jm.laplacian(u)(p) + H.pow(2).sum() + jm.hvp(u, p, v).pow(2).sum()
+
+    tracked = points.clone().requires_grad_()
+    wanted = [tracked, *net.parameters()]
+    for a, b in zip(
+        torch.autograd.grad(ours(tracked), wanted, materialize_grads=True),
+        torch.autograd.grad(by_hand(tracked), wanted, materialize_grads=True),
+        strict=True,
+    ):
+        torch.testing.assert_close(a, b)
+    assert jm.laplacian(u).plan(points).chosen.forward + jm.laplacian(u).plan(points).chosen.reverse <= 12
+    batch = torch.func.vmap(jm.hessian(u))(points.reshape(3, 2, 2))
+    for found, p in zip(batch, points.reshape(3, 2, 2), strict=True):
+        torch.testing.assert_close(found, torch.func.hessian(u)(p))
+
+
+def test_second_order_says_what_it_wants():
+    x = draw(0, 3)
+    with pytest.raises(jm.ArgumentError, match=r"returned float64\[3\], expected one real number"):
+        jm.hessian(lambda x: x**3)(x)
+    with pytest.raises(jm.ArgumentError, match="because has_aux=True"):
+        jm.hessian(lambda x: x.sum(), has_aux=True)(x)
+    with pytest.raises(jm.ArgumentError, match="v: leaf 0"):
+        jm.hvp(lambda x: x.pow(3).sum(), x, x[:2])
+    with pytest.raises(jm.ArgumentError, match="layout of primals"):
+        jm.hvp(lambda x, y: (x * y).sum(), (x, x), (x,))
+    value, seen = jm.hessian(lambda x: (x.pow(3).sum(), x.sum()), has_aux=True)(x)
+    torch.testing.assert_close(value, torch.diag(6 * x))
+    torch.testing.assert_close(seen, x.sum())
+    torch.testing.assert_close(jm.laplacian(lambda x: x**3)(x), 6 * x)
+    assert not jm.hessian(lambda x: (x * torch.arange(3.0)).sum())(x).any()
 
 
 def test_hessians_see_new_weights():

@@ -76,7 +76,8 @@ def hessian(
     which costs no pass. Products with the Hessian are shared by a star or an acyclic colouring (Coleman, Moré 1984;
     Gebremedhin et al. 2007) where these need fewer than a colouring of the columns.
 
-    A function of PyTorch tensors is translated to JAX, and the answer given in tensors, detached.
+    A function of PyTorch tensors is answered in PyTorch, and losses may be built on the answer; what PyTorch cannot
+    differentiate twice is translated to JAX, and that answer is detached.
 
     `memory` and `plan` are as for `jacmap.jacobian`. Raises `ArgumentError` where f does not return one real number,
     and what `jacmap.jacobian` raises.

@@ -25,7 +25,7 @@ def hvp(f: Callable[..., Any], primals: Any, v: Any) -> Any:
     A tuple (or list) of `primals` holds the arguments of f, and then `v` holds a direction for each and the answer is
     such a tuple, as in `jax.jvp`; anything else is the only argument. `v` is laid out as `primals`. All arguments are
     differentiated. Forward over reverse; where an operation lacks a mode, reverse over reverse, reverse over forward,
-    or n JVPs of a JVP. A function of PyTorch tensors is translated to JAX, and the answer given in tensors, detached.
+    or n JVPs of a JVP. For a function of PyTorch tensors two reverse passes, on the tape of `primals`.
     Raises `ArgumentError` where f does not return one real number or `v` does not fit, `ModeError`
     where no order of modes runs.
     """

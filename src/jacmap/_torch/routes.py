@@ -10,14 +10,14 @@ import torch
 from .._errors import ArgumentError
 from .determinant import TorchDeterminant
 from .jacobian import TorchJacobian
-from .studies import SecondOrder
+from .second import OfGradient
 from .transforms import TorchTransform
 
 
-def transform(asked: Any) -> TorchTransform | SecondOrder:
+def transform(asked: Any) -> TorchTransform | OfGradient:
     """The same question as a `Transform` of JAX asks, put to a function of tensors."""
     if asked.question.matrix == "Hessian":
-        return SecondOrder(asked)
+        return OfGradient(asked)
     if asked.holomorphic:
         raise ArgumentError("holomorphic: got True, which functions of PyTorch tensors do not have; use real numbers")
     argnums = asked.argnums if asked.many else asked.argnums[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -10,8 +11,8 @@ import torch
 
 from .._jacobian import Jacobian
 from .._second.taylor import Remainder, Taylor
-from ..engine.plan.plan import Plan
 from .jacobian import TorchJacobian
+from .second import NATIVE, device_of
 from .to_jax import arrays_in, in_jax, tensors_in
 
 
@@ -20,6 +21,10 @@ def studied(
     tensors: bool,
 ) -> Any:  # fmt: skip
     """What `front` says of the function or Jacobian that stands first; the rest: see `_dispatch.for_tensors_too`."""
+    native = NATIVE.get(front.__name__)
+    if native is not None:
+        with contextlib.suppress(RuntimeError):  # an operation that PyTorch cannot differentiate twice
+            return native(*args, **kwargs)
     device = device_of((args, kwargs))
     f, *rest = args
     loss = kwargs.get("loss")
@@ -42,42 +47,6 @@ def _translated(tree: Any) -> Any:
 def _in_jax(J: TorchJacobian) -> Jacobian:
     g, args = in_jax(J.f, J.args, J.argnums)
     return Jacobian(g, args, J.argnums, J.memory, J.name)
-
-
-def device_of(tree: Any) -> torch.device | None:
-    """Where the first tensor lies."""
-    leaves = jax.tree_util.tree_leaves(tree)
-    return next((leaf.device for leaf in leaves if isinstance(leaf, torch.Tensor)), None)
-
-
-class SecondOrder:
-    """A transform of JAX's face (`hessian`, `laplacian`) for functions of tensors, with tensors for answers.
-
-    `asked` tells the function by its attribute `subject` and the same question of another by `same_for`.
-    """
-
-    def __init__(self, asked: Any):
-        self.asked = asked
-        self.translated: Any = None
-
-    def call(self, *args: Any, **kwargs: Any) -> Any:
-        """The answer, detached."""
-        transform, arrays = self._at(args, kwargs)
-        return tensors_in(transform.call(*arrays), device_of(args))
-
-    def plan(self, *args: Any, **kwargs: Any) -> Plan:
-        """The plan for tensors of these shapes."""
-        transform, arrays = self._at(args, kwargs)
-        found: Plan = transform.plan(*arrays)
-        return found
-
-    def _at(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-        """The transform of the translated function, kept for as long as that function stands."""
-        if kwargs or self.translated is None or not self.translated[0].fresh():
-            f = self.asked.subject
-            g, _ = in_jax((lambda *given: f(*given, **kwargs)) if kwargs else f, args, self.asked.argnums)
-            self.translated = g, self.asked.same_for(g)
-        return self.translated[1], arrays_in(args)
 
 
 class TorchTaylor:
