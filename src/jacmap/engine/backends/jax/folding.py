@@ -132,7 +132,9 @@ def folded(function: Callable[..., Any], *args: Any) -> Any:
     env = program.values
     if chosen:
         with jax.ensure_compile_time_eval():
-            ahead = jax.jit(lambda: program.run(env, chosen, whole=False))()
+            # As arguments: constants XLA would multiply itself while compiling, a thousand times as slowly.
+            large = {ref: value for ref, value in env.items() if ref in program.known and np.size(value) > 1}
+            ahead = jax.jit(lambda large: program.run(env | large, chosen, whole=False))(large)
         env = env | dict(zip(chosen, ahead, strict=True))
     env = env | dict(zip(inputs, leaves, strict=True))
     return jax.tree_util.tree_unflatten(out_tree, program.run(env, outputs, whole=True))
