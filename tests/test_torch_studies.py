@@ -389,6 +389,7 @@ import torch
 
 net = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Tanh())
 double = torch.nn.Linear(2, 3).double()
+broken = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Linear(4, 1))
 
 def plane(z):
     x, y = z
@@ -413,6 +414,8 @@ def test_the_command_line(tmp_path, monkeypatch):
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.output
     assert "over" in (tmp_path / "out.html").read_text()
+    result = CliRunner().invoke(app, ["explain", "functions.py:broken", "--at", "1,2"])
+    assert result.exit_code == 1 and "the function failed at" in result.output and "cannot be multiplied" in result.output
 
 
 def test_torch_is_not_imported_for_others():

@@ -81,8 +81,12 @@ def blame(error: BaseException, source: str | None = None) -> str | None:
 
 
 def _source(function: Callable[..., Any]) -> str | None:
+    """The file of the function's code; of an object's, of the method that calling it runs."""
+    code = inspect.unwrap(function)
+    if not inspect.isroutine(code):
+        code = getattr(type(code), "forward", type(code).__call__)
     try:
-        path = inspect.getsourcefile(inspect.unwrap(function))
+        path = inspect.getsourcefile(code)
     except TypeError:
         return None
     return None if path is None or path.startswith(OURS) else path
