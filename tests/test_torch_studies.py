@@ -415,7 +415,8 @@ def test_the_command_line(tmp_path, monkeypatch):
     assert result.exit_code == 0, result.output
     assert "over" in (tmp_path / "out.html").read_text()
     result = CliRunner().invoke(app, ["explain", "functions.py:broken", "--at", "1,2"])
-    assert result.exit_code == 1 and "the function failed at" in result.output and "cannot be multiplied" in result.output
+    assert result.exit_code == 1
+    assert "the function failed at" in result.output and "cannot be multiplied" in result.output
 
 
 def test_torch_is_not_imported_for_others():

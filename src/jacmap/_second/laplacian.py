@@ -186,7 +186,8 @@ def laplacian(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Planne
     arXiv:2307.08214). Inputs that do not interact share a direction, so a sum of local terms needs few of them. Where
     an operation has no forward mode, a scalar f's Laplacian is the trace of its Hessian. A scalar function of PyTorch
     tensors is answered in PyTorch, as the trace of its Hessian, and losses may be built on the answer; one of several
-    outputs is translated to JAX, and that answer is detached. Raises what `jacmap.jacobian` raises; `StructureError` where the sweep disagrees with JAX's nested JVPs when the plan is new.
+    outputs is translated to JAX, and that answer is detached. Raises what `jacmap.jacobian` raises; `StructureError`
+    where the sweep disagrees with JAX's nested JVPs when the plan is new.
     """
     if not callable(f):
         raise ArgumentError(f"f: got {type(f).__name__}, expected a function of arrays")
