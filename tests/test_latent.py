@@ -206,7 +206,7 @@ def preserving_score(x, t):
 
 @pytest.mark.parametrize(
     "score, schedule",
-    [(exploding_score, latent.VarianceExploding()), (preserving_score, latent.VariancePreserving(most=60.0))],
+    [(exploding_score, latent.VarianceExploding(mean=MEAN)), (preserving_score, latent.VariancePreserving(most=60.0))],
     ids=["exploding", "preserving"],
 )
 def test_likelihood_of_a_gaussian(score, schedule):

@@ -27,9 +27,9 @@ LEVEL, ALPHA = 1e-3, 0.01
 class ScoreCheck:
     """`ok`, `findings`: what does not hold, in words.
 
-    `mean` (n,): of the score, 0 by Stein; `moment` (n, n): of s xᵀ + I, 0 by Stein; `information` (n, n): E[s sᵀ] + E[∇s],
-    0 by Fisher's identity; each in standard errors. `asymmetry`: of ∇s, relative; 0 for a gradient. `discrepancy`: the
-    kernel Stein discrepancy (squared), `p_value`: its chance under the identity.
+    `mean` (n,): of the score, 0 by Stein; `moment` (n, n): of s xᵀ + I, 0 by Stein; `information` (n, n):
+    E[s sᵀ] + E[∇s], 0 by Fisher's identity; each in standard errors. `asymmetry`: of ∇s, relative; 0 for a gradient.
+    `discrepancy`: the kernel Stein discrepancy (squared), `p_value`: its chance under the identity.
     """
 
     ok: bool
