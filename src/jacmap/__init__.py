@@ -99,7 +99,7 @@ __all__ = [
     "vjp",
 ]
 
-_LAZY = ("plot", "report")  # they need an extra: loaded when first used
+_LAZY = ("flows", "plot", "report")  # they need an extra: loaded when first used
 
 
 def __getattr__(name: str) -> ModuleType:
