@@ -12,12 +12,16 @@ from ._coupling import Coupling, neural_spline, real_nvp
 from ._elementwise import Affine, Spline
 from ._fit import Fit, fit
 from ._flow import DIRECTIONS, Flow, LogProb
+from ._glow import ActNorm, Conv1x1, ConvCoupling, MultiScale, Squeeze, glow
 from ._inverse import Inverse
 
 __all__ = [
+    "ActNorm",
     "Affine",
     "Autoregressive",
     "Chain",
+    "Conv1x1",
+    "ConvCoupling",
     "Coupling",
     "DIRECTIONS",
     "Fit",
@@ -26,10 +30,13 @@ __all__ = [
     "Inverted",
     "LogProb",
     "MADE",
+    "MultiScale",
     "Normal",
     "Permutation",
     "Spline",
+    "Squeeze",
     "fit",
+    "glow",
     "maf",
     "neural_spline",
     "real_nvp",

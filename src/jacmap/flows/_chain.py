@@ -44,13 +44,14 @@ class Chain(eqx.Module):
 
     def initialised(self, batch: Any) -> Chain:
         """With every layer that asks for it (`ActNorm`) set to what the batch looks like where it stands."""
+        last = max((k for k, layer in enumerate(self.layers) if hasattr(layer, "initialised")), default=-1)
         ready = []
-        for layer in self.layers:
+        for layer in self.layers[: last + 1]:
             if hasattr(layer, "initialised"):
                 layer = layer.initialised(batch)
             ready.append(layer)
             batch = jax.vmap(layer)(batch)
-        return Chain(*ready)
+        return Chain(*ready, *self.layers[last + 1 :])
 
 
 class Inverted(eqx.Module):
