@@ -48,13 +48,20 @@ def check_flow(
         raise ArgumentError("x: holds NaN or infinity, expected points where the flow is to be used")
     subject = Subject(f, sampled(x), batched)
     subject.linear  # noqa: B018 - raises where f is not square
-    findings: list[Finding] = list(maps.of_f(subject))
+    findings: list[Finding] = []
+    finite = np.isfinite(subject.images).all(axis=1)
+    if not finite.all():
+        text = f"at {(~finite).sum()} of {len(finite)} points, such as number {(~finite).argmax()}; these are left out"
+        findings.append(Finding("f", "not finite", text))
+        if not finite.any():
+            return FlowCheck(tuple(findings), None, np.zeros(0), None, len(finite))
+        subject = Subject(f, subject.points[finite], batched)
+    findings += maps.of_f(subject)
     given = round_trip = None
     if log_det is not None:
         given, wrong = of_log_det.claimed(subject, log_det)
         if given is not None:
-            more = list(of_log_det.of_values(subject, given, inverse)) if not wrong or wrong[0].kind == "shape" else []
-            wrong += more
+            wrong += of_log_det.of_values(subject, given, inverse)
             if not wrong:
                 wrong += of_log_det.of_gradient(subject, log_det)
         findings += wrong

@@ -43,7 +43,9 @@ def _of_another_shape(subject: Subject, whole: np.ndarray, log_det: Callable[...
     few = count // 2
     lacking = value - true.sum()
     lacking_few = float(as_array(log_det(subject.points[:few])).reshape(())) - true[:few].sum()
-    if _near(lacking, 0, true.sum(), subject):
+    if _all(np.full(count, value), true, subject):
+        text = f"{said}: the value is right for every point, but the axis of the batch is absent; broadcast it"
+    elif _near(lacking, 0, true.sum(), subject):
         text = f"{said}: it is summed over the batch; sum over the entries of a point only"
     elif _near(lacking * (few - 1), lacking_few * (count - 1), lacking * count, subject):
         text = (
@@ -52,8 +54,6 @@ def _of_another_shape(subject: Subject, whole: np.ndarray, log_det: Callable[...
         )
     elif _near(value, true.mean(), value, subject):
         text = f"{said}: it is the mean over the batch; sum over the entries of a point only"
-    elif _all(np.full(count, value), true, subject):
-        text = f"{said}: the value is right for every point, but the axis of the batch is absent; broadcast it"
     else:
         text = f"{said}: the axis of the batch is absent"
     return None, [Finding("log_det", "batch", text)]
@@ -65,11 +65,12 @@ def _summed(subject: Subject, values: np.ndarray, expected: str) -> Any:
     said = f"got shape {values.shape[1:]} per point, expected {expected}"
     if flat.shape[1] == 1:
         text = f"{said}: the last axis would broadcast a sum of log-densities to a matrix; squeeze it"
-    elif _all(flat.sum(1), subject.determinants[1], subject):
+        return flat[:, 0], [Finding("log_det", "shape", text)]
+    if _all(flat.sum(1), subject.determinants[1], subject):
         text = f"{said}: it is not summed over the entries of a point; their sum is right"
     else:
         text = f"{said}: it is not summed over the entries of a point"
-    return flat.sum(1), [Finding("log_det", "shape", text)]
+    return None, [Finding("log_det", "shape", text)]
 
 
 def of_values(subject: Subject, given: np.ndarray, inverse: Callable[..., Any] | None) -> Iterator[Finding]:

@@ -39,7 +39,7 @@ class FlowCheck:
         return not self.findings
 
     def __str__(self) -> str:
-        if not self:
+        if self:
             lines = [f"no mistake found at {self.points} points"]
         else:
             count = len(self.findings)

@@ -105,15 +105,15 @@ class Subject:
     def layers(self) -> list[tuple[str, np.ndarray]]:
         """(name with source line, log|det| at the points) of each square segment of f's chain; none for a black box."""
         try:
-            chains = [self.linear.at(point).chain for point in self.points]
-            found = []
-            for k, segment in enumerate(chains[0]):
-                if segment.shape[0] != segment.shape[1]:
-                    return []
-                logs = [self.of_matrices(as_array(chain[k].dense()).astype(float))[1] for chain in chains]
-                found.append((segment.name, np.array(logs)))
-            return found
-        except (JacmapError, AttributeError, TypeError, ValueError):
+            parts = list(self.linear.chain)
+            logs = np.empty((len(parts), len(self.points)))
+            for i, state in enumerate(self.points):
+                for k, part in enumerate(parts):
+                    here = part.at(state, *part.args[1:])  # the rest does not depend on x
+                    logs[k, i] = np.linalg.slogdet(as_array(here.dense()).astype(float))[1]
+                    state = here.value
+            return [(part.name, own) for part, own in zip(parts, logs, strict=True)]
+        except (JacmapError, AttributeError, TypeError, ValueError, ArithmeticError):
             return []
 
     @cached_property
