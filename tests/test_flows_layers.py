@@ -86,7 +86,7 @@ def test_a_continuous_flow_along_a_linear_field_is_the_exponential():
 
 
 def test_a_continuous_flow_exact_and_estimated():
-    """In a chain, exact against the dense determinant of the solver; Hutchinson within its bar, averaged over probes."""
+    """In a chain, exact against differences through the solver; Hutchinson within its bar."""
     field = moved(flows.Field(3, key=KEY, width=8, depth=1), 0.3)
 
     def chain(**options):

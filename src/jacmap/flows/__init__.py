@@ -1,4 +1,4 @@
-"""Normalizing flows (extra ``jacmap[flows]``): densities from any invertible function, with no log-determinant by hand."""
+"""Normalizing flows (extra ``jacmap[flows]``): densities of any invertible function, no log-determinant by hand."""
 
 try:
     import equinox  # noqa: F401

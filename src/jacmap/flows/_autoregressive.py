@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -47,7 +48,7 @@ class MADE(eqx.Module):
 
 @functools.cache
 def masks(n: int, hidden: tuple[int, ...], parameters: int) -> tuple[np.ndarray, ...]:
-    """Which weights (out × in) may be nonzero. A hidden unit of rank r reads entries up to r, output k ranks below k."""
+    """Which weights (out × in) may be nonzero: a hidden unit of rank r reads up to entry r, output k ranks below k."""
     ranks = [np.arange(n), *(np.arange(width) % max(n - 1, 1) for width in hidden)]
     last = np.tile(np.arange(n), parameters)
     inner = [after[:, None] >= before for before, after in zip(ranks[:-1], ranks[1:], strict=True)]
@@ -91,7 +92,7 @@ class Autoregressive(eqx.Module):
 def maf(n: int, *, key: jax.Array, layers: int = 8, width: int = 50, depth: int = 1,
         elementwise: Elementwise | None = None) -> Chain:  # fmt: skip
     """Autoregressive layers with a random permutation after each: a transform of (n,) to (n,)."""
-    parts = []
+    parts: list[Any] = []
     for own in jax.random.split(key, whole("layers", layers)):
         for_net, for_order = jax.random.split(own)
         parts.append(Autoregressive(n, key=for_net, elementwise=elementwise, width=width, depth=depth))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -58,7 +59,7 @@ def neural_spline(n: int, *, key: jax.Array, layers: int = 8, width: int = 50, d
 
 
 def _stack(n: int, layers: int, key: jax.Array, elementwise: Elementwise, width: int, depth: int) -> Chain:
-    parts = []
+    parts: list[Any] = []
     for own in jax.random.split(key, whole("layers", layers)):
         for_net, for_order = jax.random.split(own)
         parts.append(Coupling(n, key=for_net, elementwise=elementwise, width=width, depth=depth))

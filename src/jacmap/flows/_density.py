@@ -1,4 +1,4 @@
-"""z and log|det ∂z/∂x| of any transform: found in its graph, but where a layer knows a better way (continuous flows)."""
+"""z and log|det ∂z/∂x| of any transform: found in its graph, but where a layer knows better (continuous flows)."""
 
 from __future__ import annotations
 

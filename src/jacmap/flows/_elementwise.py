@@ -1,4 +1,4 @@
-"""Increasing maps of single numbers whose parameters a network gives: what couplings and autoregressive layers apply."""
+"""Increasing maps of single numbers, with parameters from a network: what couplings and autoregressive layers apply."""
 
 from __future__ import annotations
 

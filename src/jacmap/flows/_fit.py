@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 import warnings
@@ -49,7 +50,7 @@ class Fit:
 
 
 class _State(NamedTuple):
-    """All that changes: parameters (one vector), the optimiser's state, the best parameters, and whether all is finite."""
+    """All that changes: parameters (one vector), the optimiser's state, the best parameters, whether all is finite."""
 
     vector: Any
     optimiser: Any
@@ -75,14 +76,14 @@ def fit(
 ) -> Fit:
     """Fit a flow to data (points, *flow.shape) by maximum likelihood; gives a `Fit` whose `flow` is the trained one.
 
-    A share `validation` of the points is held out; training stops after `patience` epochs (None: never) without a better
-    loss on it. `optimiser` is any of optax's, adam with `learning_rate` (a number or a schedule) by default; it sees all
-    parameters as one vector, so that a step costs a few array operations however many layers there are. Layers that start
-    from data (`ActNorm`) are set to the first batch.
+    A share `validation` of the points is held out; training stops after `patience` epochs (None: never) without a
+    better loss on it. `optimiser` is any of optax's, adam with `learning_rate` (a number or a schedule) by default; it
+    sees all parameters as one vector, so that a step costs a few array operations however many layers there are.
+    Layers that start from data (`ActNorm`) are set to the first batch.
 
-    With `checkpoint`, the whole state is written there every `every` epochs, and a run that finds the file goes on from it,
-    bit for bit as if it had never stopped. A step whose loss or gradient is not finite is not taken: training ends with the
-    last good state and a `NotFiniteWarning`. `progress` None shows a bar where stderr is a terminal.
+    With `checkpoint`, the whole state is written there every `every` epochs, and a run that finds the file goes on from
+    it, bit for bit as if it had never stopped. A step whose loss or gradient is not finite is not taken: training ends
+    with the last good state and a `NotFiniteWarning`. `progress` None shows a bar where stderr is a terminal.
 
     Raises ArgumentError where an argument does not fit, or the checkpoint is damaged or of another run.
     """
@@ -94,10 +95,7 @@ def fit(
     batch_size = min(batch_size, len(train))
     flow = flow.initialised(train[:batch_size])
     flow.plan(train[0])  # compared with plain AD before anything relies on it
-    params, static = eqx.partition(flow, eqx.is_inexact_array)
-    start, unravel = ravel_pytree(params)
-    programs = _Programs(lambda vector: eqx.combine(unravel(vector), static), optimiser, batch_size)
-    vector = jnp.array(start, copy=True)
+    programs, vector = prepared(flow, optimiser, batch_size)
     state = _State(vector, optimiser.init(vector), vector, jnp.array(True), jax.random.key_data(key))
     record: dict[str, Any] = {"losses": [], "validation": [], "best_epoch": 0, "stopped": ""}
     run = _description(points, key, batch_size, validation, vector, jax.tree_util.tree_structure(state))
@@ -123,7 +121,19 @@ def fit(
     return Fit(best, losses, checks, record["best_epoch"], record["stopped"] or "epochs")
 
 
-def _epoch(state: _State, record: dict[str, Any], programs: _Programs, train: Any, held: Any, key: Any,
+def prepared(flow: Flow, optimiser: Any, batch_size: int) -> tuple[Programs, jax.Array]:
+    """The compiled step, and the parameters as one vector that it may take for its own."""
+    params, static = eqx.partition(flow, eqx.is_inexact_array)
+    start, unravel = ravel_pytree(params)
+    whole_flow = functools.partial(_whole, unravel, static)
+    return Programs(whole_flow, optimiser, batch_size), jnp.array(start, copy=True)
+
+
+def _whole(unravel: Any, static: Any, vector: Any) -> Any:
+    return eqx.combine(unravel(vector), static)
+
+
+def _epoch(state: _State, record: dict[str, Any], programs: Programs, train: Any, held: Any, key: Any,
            bar: Bar) -> _State:  # fmt: skip
     """One pass over the data, and the loss on what was held out."""
     for_order, for_steps, for_check = jax.random.split(key, 3)
@@ -150,7 +160,7 @@ def _epoch(state: _State, record: dict[str, Any], programs: _Programs, train: An
     return _State(vector, optimiser, best, alive, base)
 
 
-class _Programs:
+class Programs:
     """The compiled step and the compiled check. `whole` makes a flow of a vector of parameters."""
 
     def __init__(self, whole_flow: Any, optimiser: Any, batch_size: int) -> None:
@@ -216,7 +226,8 @@ def _checked(flow: Flow, data: Any, batch_size: int, epochs: int, validation: fl
         raise ArgumentError(f"data: got shape {np.shape(data)}, expected at least two points, (points, *{flow.shape})")
     bad = ~np.isfinite(np.asarray(points)).reshape(len(points), -1).all(axis=1)
     if bad.any():
-        raise ArgumentError(f"data: {bad.sum()} points are not finite, the first is number {int(bad.argmax())}; remove them")
+        first = int(bad.argmax())
+        raise ArgumentError(f"data: {bad.sum()} points are not finite, the first is number {first}; remove them")
     return flow, points, whole("batch_size", batch_size)
 
 
@@ -227,8 +238,8 @@ def _said(epoch: int, record: dict[str, Any]) -> str:
 
 def _warn(epoch: int, kept: str) -> None:
     warnings.warn(
-        f"fit: the loss or its gradient was not finite in epoch {epoch}; training ended there and the {kept} parameters are "
-        "returned. A smaller learning_rate or optax.clip_by_global_norm usually helps",
+        f"fit: the loss or its gradient was not finite in epoch {epoch}; training ended there and the {kept} "
+        "parameters are returned. A smaller learning_rate or optax.clip_by_global_norm usually helps",
         NotFiniteWarning,
         stacklevel=3,
     )

@@ -41,14 +41,14 @@ class Flow(eqx.Module):
 
         log p(x) = log p(z) + log|det ∂z/∂x|,
 
-    with "noise_to_data", x = transform(z) and log p(x) = log p(z) − log|det ∂x/∂z|. Either way the determinant is found in
-    the graph of `transform`, which maps one point (no batch axis); batches are mapped over.
+    with "noise_to_data", x = transform(z) and log p(x) = log p(z) − log|det ∂x/∂z|. Either way the determinant is found
+    in the graph of `transform`, which maps one point (no batch axis); batches are mapped over.
 
-    `base` has log_prob(z), sample(key, shape) and event_shape: `Normal`, or a distribution of numpyro, distrax, flowjax.
-    `inverse` undoes `transform`; without it `transform.inverse` is taken, and where there is none the map is undone by
-    numbers (`invert`). `shape` is that of one data point where it differs from the noise's, as for `Glow`. Points are
-    taken in the precision of the transform's parameters. Raises ArgumentError for an unknown direction, or a base that
-    is no distribution.
+    `base` has log_prob(z), sample(key, shape) and event_shape: `Normal`, or a distribution of numpyro, distrax or
+    flowjax. `inverse` undoes `transform`; without it `transform.inverse` is taken, and where there is none the map is
+    undone by numbers (`invert`). `shape` is that of one data point where it differs from the noise's, as for `glow`.
+    Points are taken in the precision of the transform's parameters. Raises ArgumentError for an unknown direction, or a
+    base that is no distribution.
     """
 
     transform: Any
@@ -158,8 +158,8 @@ class Flow(eqx.Module):
         if found.method != "given" and _concrete(found.residual) and not bool(jnp.all(good)):
             raise ConvergenceError(
                 f"{way}: the transform was undone by {found.method} and misses its target by up to "
-                f"{float(jnp.max(found.residual)):.2g} at {int(jnp.sum(~good))} of {good.size} points; is it one-to-one, and "
-                "does it reach these points? flow.invert(...) gives the residuals; inverse= gives an inverse of your own"
+                f"{float(jnp.max(found.residual)):.2g} at {int(jnp.sum(~good))} of {good.size} points; is it one-to-one "
+                "and does it reach these points? flow.invert(...) gives the residuals; inverse= takes your own inverse"
             )
         return jnp.where(good.reshape(*good.shape, *[1] * len(self._shapes()[0])), found.value, jnp.nan)
 
@@ -188,8 +188,8 @@ class Flow(eqx.Module):
     def _check_noise(self, z: Any) -> None:
         if jnp.shape(z) != event_shape(self.base):
             raise ArgumentError(
-                f"base: is a distribution of points of shape {event_shape(self.base)}, but the transform gives noise of "
-                f"shape {jnp.shape(z)}; give the data's shape by shape= if it differs from the noise's"
+                f"base: is a distribution of points of shape {event_shape(self.base)}, but the transform gives noise "
+                f"of shape {jnp.shape(z)}; give the data's shape by shape= if it differs from the noise's"
             )
 
     def initialised(self, batch: Any) -> Flow:

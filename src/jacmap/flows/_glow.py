@@ -1,6 +1,7 @@
-"""Glow: flows of images in several scales. Kingma and Dhariwal 2018, "Glow: generative flow with invertible 1×1 convolutions".
+"""Glow: flows of images in several scales.
 
-Images are (channels, height, width), as in equinox.
+Kingma and Dhariwal 2018, "Glow: generative flow with invertible 1×1 convolutions". Images are (channels,
+height, width), as in equinox.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class ActNorm(eqx.Module):
 
     shift: jax.Array
     log_scale: jax.Array
-    ready: bool = eqx.field(static=True)
+    ready: bool
 
     def __init__(self, channels: int) -> None:
         self.shift, self.log_scale = jnp.zeros((2, whole("channels", channels)))
@@ -53,10 +54,8 @@ class ActNorm(eqx.Module):
             return self
         axes = (0, *range(2, batch.ndim))
         spread = jnp.maximum(jnp.std(batch, axis=axes), 1e-6)
-        new = (-jnp.mean(batch, axis=axes), -jnp.log(spread))
-        done = eqx.tree_at(lambda layer: (layer.shift, layer.log_scale), self, new)
-        object.__setattr__(done, "ready", True)
-        return done
+        new = (-jnp.mean(batch, axis=axes), -jnp.log(spread), True)
+        return eqx.tree_at(lambda layer: (layer.shift, layer.log_scale, layer.ready), self, new)
 
 
 class Conv1x1(eqx.Module):
@@ -87,7 +86,8 @@ class ConvCoupling(eqx.Module):
                  width: int = 32) -> None:  # fmt: skip
         self.kept = whole("channels", channels, at_least=2) // 2
         self.elementwise = Affine() if elementwise is None else elementwise
-        sizes = [(self.kept, width, 3), (width, width, 1), (width, self.elementwise.parameters * (channels - self.kept), 3)]
+        out = self.elementwise.parameters * (channels - self.kept)
+        sizes = [(self.kept, width, 3), (width, width, 1), (width, out, 3)]
         convolutions = [
             eqx.nn.Conv2d(inside, outside, kernel, padding="SAME", key=own)
             for (inside, outside, kernel), own in zip(sizes, jax.random.split(key, 3), strict=True)
@@ -174,7 +174,7 @@ class MultiScale(eqx.Module):
         """With every `ActNorm` set to what the batch looks like where it stands."""
         ready = []
         for level in self.levels:
-            level = level.initialised(batch)
+            level = level.initialised(batch) if hasattr(level, "initialised") else level
             ready.append(level)
             batch = jnp.split(jax.vmap(level)(batch), 2, axis=1)[1]
         return MultiScale(ready, self.shape)
@@ -182,7 +182,7 @@ class MultiScale(eqx.Module):
 
 def glow(shape: Sequence[int], *, key: jax.Array, levels: int = 2, steps: int = 4, width: int = 32,
          elementwise: Elementwise | None = None) -> MultiScale:  # fmt: skip
-    """Glow for images (channels, height, width): levels of a squeeze and `steps` × (actnorm, 1×1 convolution, coupling).
+    """Glow for images (channels, height, width): levels of a squeeze and `steps` × (actnorm, 1×1 mix, coupling).
 
     Maps an image to a vector of as many numbers: ``Flow(glow(shape, key=key), Normal(n), direction="data_to_noise",
     shape=shape)``. Raises ArgumentError where height or width cannot be halved `levels` times.

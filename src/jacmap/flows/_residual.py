@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -14,8 +16,8 @@ from ._chain import Chain
 class Residual(eqx.Module):
     """z = x + g(x), g a network with weights of spectral norm at most `contraction` < 1 altogether.
 
-    Behrmann et al. 2019, "Invertible residual networks", with exact norms instead of power iteration. The determinant is
-    that of an n×n matrix, or of a `width`×`width` one where the hidden layer is narrower.
+    Behrmann et al. 2019, "Invertible residual networks", with exact norms instead of power iteration. The determinant
+    is that of an n×n matrix, or of a `width`×`width` one where the hidden layer is narrower.
     """
 
     net: eqx.nn.MLP
@@ -46,7 +48,7 @@ class Residual(eqx.Module):
         net = self.contracting()
         small = 4 * float(jnp.finfo(z.dtype).eps)
 
-        def searched(f: object, start: jax.Array) -> jax.Array:
+        def searched(f: Any, start: jax.Array) -> jax.Array:
             def unfinished(state: tuple[jax.Array, jax.Array, int]) -> jax.Array:
                 x, step, k = state
                 return (k < 1000) & (jnp.max(jnp.abs(step)) > small * (1 + jnp.max(jnp.abs(x))))
@@ -58,7 +60,7 @@ class Residual(eqx.Module):
 
             return jax.lax.while_loop(unfinished, nearer, (start, jnp.ones_like(start), 0))[0]
 
-        def tangent(g: object, seed: jax.Array) -> jax.Array:
+        def tangent(g: Any, seed: jax.Array) -> jax.Array:
             return jnp.linalg.solve(jax.jacobian(g)(jnp.zeros_like(seed)), seed)
 
         return jax.lax.custom_root(lambda x: x + net(x) - z, z, searched, tangent)

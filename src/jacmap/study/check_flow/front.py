@@ -24,21 +24,22 @@ def check_flow(
 ) -> FlowCheck:
     """Look for mistakes in somebody's flow, and name them.
 
-    f maps a point to a point; `inverse` should undo it, and `log_det(x)` be log|det ∂f/∂x| at x (either may be None). `x` is a
-    batch of points (k, *shape) where the flow is to be used: up to 24 of them are looked at, and points between them where
-    there are fewer than a dozen. With ``batched=True`` the functions take batches: f (k, *shape) -> (k, *shape), log_det
-    -> (k,). All are functions of JAX, of PyTorch or of NumPy, in the framework that x is of.
+    f maps a point to a point; `inverse` should undo it, and `log_det(x)` be log|det ∂f/∂x| at x (either may be None).
+    `x` is a batch of points (k, *shape) where the flow is to be used: up to 24 of them are looked at, and points
+    between them where there are fewer than a dozen. With ``batched=True`` the functions take batches: f (k, *shape) ->
+    (k, *shape), log_det -> (k,). All are functions of JAX, of PyTorch or of NumPy, in the framework that x is of.
 
-    The oracle is jacmap's own Jacobian, and NumPy's determinant of it. Found are, in `log_det`: wrong signs, directions,
-    points and factors, whole terms (layers with their source line, entries, constants) that are missing or doubled, wrong
-    sums over entries or batches, a missing logarithm or absolute value, a gradient that is not there; in `inverse`:
-    permutations, shifts, scales and matrices undone wrongly; in f: singular points and folds.
+    The oracle is jacmap's own Jacobian, and NumPy's determinant of it. Found are, in `log_det`: wrong signs,
+    directions, points and factors, whole terms (layers with their source line, entries, constants) that are missing or
+    doubled, wrong sums over entries or batches, a missing logarithm or absolute value, a gradient that is not there; in
+    `inverse`: permutations, shifts, scales and matrices undone wrongly; in f: singular points and folds.
 
     Raises ArgumentError where f has not as many outputs as inputs, or x is not a batch of points.
     """
     for name, function, needed in (("f", f, True), ("inverse", inverse, False), ("log_det", log_det, False)):
         if not callable(function) and (needed or function is not None):
-            raise ArgumentError(f"{name}: got {type(function).__name__}, expected a function{'' if needed else ' or None'}")
+            wanted = "a function" if needed else "a function or None"
+            raise ArgumentError(f"{name}: got {type(function).__name__}, expected {wanted}")
     values = as_array(x)
     if values.ndim < 2 or not len(values) or values.dtype.kind != "f":
         raise ArgumentError(

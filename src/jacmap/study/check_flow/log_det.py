@@ -49,8 +49,8 @@ def _of_another_shape(subject: Subject, whole: np.ndarray, log_det: Callable[...
         text = f"{said}: it is summed over the batch; sum over the entries of a point only"
     elif _near(lacking * (few - 1), lacking_few * (count - 1), lacking * count, subject):
         text = (
-            f"{said}: it is summed over the batch, and a term of {-lacking / (count - 1):.6g} that is the same for every "
-            "point is counted once instead of once per point; sum over the entries of a point only"
+            f"{said}: it is summed over the batch, and a term of {-lacking / (count - 1):.6g} that is the same for "
+            "every point is counted once instead of once per point; sum over the entries of a point only"
         )
     elif _near(value, true.mean(), value, subject):
         text = f"{said}: it is the mean over the batch; sum over the entries of a point only"
@@ -81,7 +81,8 @@ def of_values(subject: Subject, given: np.ndarray, inverse: Callable[..., Any] |
     if bad.any():
         falling = (sign < 0)[bad].all()
         why = "; det J is negative there: take the logarithm of its absolute value" if falling else ""
-        yield Finding("log_det", "not finite", f"at {bad.sum()} of {len(given)} points, such as number {bad.argmax()}{why}")
+        text = f"at {bad.sum()} of {len(given)} points, such as number {bad.argmax()}{why}"
+        yield Finding("log_det", "not finite", text)
         usable &= ~bad
     if not usable.any() or _all(given[usable], true[usable], subject):
         return
@@ -99,13 +100,13 @@ def _explained(subject: Subject, given: np.ndarray, true: np.ndarray, sign: np.n
 
     size = subject.flat.shape[1]
     if fits(np.zeros_like(true)):
-        return found("zero", f"it is zero, where log|det J| is {true[usable][0]:.6g} at the first point: the term is missing")
+        return found("zero", f"it is zero, where log|det J| is {true[usable][0]:.6g}: the term is missing")
     if fits(-true):
         return found("sign", "it is -log|det ∂z/∂x|, of the opposite sign (or the inverse's at z); turn the sign round")
     if fits(subject.log_dets_at(subject.images)):
         return found("wrong point", "it is log|det J| at z = f(x) instead of at x; evaluate it where the map starts")
     if inverse is not None and fits(subject.log_dets_at(subject.flat, inverse)):
-        return found("direction", "it is the log-determinant of the inverse, taken at x; use that of f, or its negative at z")
+        return found("direction", "it is the log-determinant of the inverse, taken at x; use that of f at x")
     with np.errstate(over="ignore"):
         if fits(np.exp(true)) or fits(sign * np.exp(true)):
             return found("no logarithm", "it is the determinant itself; take the logarithm of its absolute value")
@@ -134,8 +135,11 @@ def _terms(subject: Subject, given: np.ndarray, true: np.ndarray, usable: np.nda
     if np.ptp(apart) <= room:
         value = float(apart.mean())
         each = f"{value / size:+.6g} per entry, a scale of {math.exp(abs(value) / size):.6g}"
-        return Finding("log_det", "constant", f"it is off by {value:+.6g} at every point ({each}): a layer that scales by "
-                       "constants (a matrix, an actnorm, a scaling of the data) is missing or counted wrongly")  # fmt: skip
+        text = (
+            f"it is off by {value:+.6g} at every point ({each}): a layer that scales by constants (a matrix, an "
+            "actnorm, a scaling of the data) is missing or counted wrongly"
+        )
+        return Finding("log_det", "constant", text)
     slopes = subject.slopes
     if parts := explained(slopes):
         by_count: dict[int, list[int]] = {}

@@ -36,8 +36,11 @@ def _batch(subject: Subject) -> Iterator[Finding]:
     whole = as_array(subject.f(subject.points)).reshape(len(subject.points), -1).astype(float)
     apart = np.abs(whole - subject.images).max()
     if apart > 100 * subject.eps**0.75 * (1 + np.abs(whole).max()):
-        yield Finding("f", "batch", f"the points of a batch change each other (by up to {apart:.2g}): what is found here "
-                      "is for batches of one; batch normalisation must use fixed averages")  # fmt: skip
+        text = (
+            f"the points of a batch change each other (by up to {apart:.2g}): what is found here is for batches of "
+            "one; batch normalisation must use fixed averages"
+        )
+        yield Finding("f", "batch", text)
 
 
 def _flat(subject: Subject) -> np.ndarray:
@@ -100,8 +103,11 @@ def _named(subject: Subject, inverse: Callable[..., Any], x: np.ndarray, z: np.n
     returned = _applied(subject, subject.f, back)
     wrong = ~_close(subject, back, x)
     if _close(subject, returned, z).all():
-        return found("not one-to-one", f"inverse(f(x)) is another point with the same f at {wrong.any(1).sum()} of "
-                     f"{len(x)} points: f maps both to one, so that it has no inverse and no density this way")  # fmt: skip
+        text = (
+            f"inverse(f(x)) is another point with the same f at {wrong.any(1).sum()} of {len(x)} points: f maps both to one, "
+            " so that it has no inverse and no density this way"
+        )
+        return found("not one-to-one", text)
     for values, target, what in ((back, x, "inverse(f(x)) is x"), (_again(subject, inverse), x, "f(inverse(x)) is x")):
         order = _order(subject, values, target)
         if order is not None:

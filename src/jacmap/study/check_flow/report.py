@@ -11,9 +11,10 @@ import numpy as np
 class Finding:
     """One mistake. `kind` names it in a word or two; `text` says what was seen and what to do; `about` which function.
 
-    Kinds about log_det: "shape", "batch", "not finite", "zero", "sign", "direction", "wrong point", "factor", "no logarithm",
-    "constant", "layer", "entries", "gradient", "other". About the inverse: "permutation", "shift", "scale", "linear",
-    "entries", "not one-to-one", "not finite", "other". About f: "singular", "fold", "not finite", "batch".
+    Kinds about log_det: "shape", "batch", "not finite", "zero", "sign", "direction", "wrong point", "factor",
+    "no logarithm", "constant", "layer", "entries", "gradient", "other". About the inverse: "shape", "permutation",
+    "shift", "scale", "linear", "entries", "not one-to-one", "not finite", "other". About f: "singular", "fold",
+    "not finite", "batch".
     """
 
     about: str
@@ -25,7 +26,7 @@ class Finding:
 class FlowCheck:
     """What `check_flow` found; true where nothing. `str()` tells it.
 
-    `claimed` and `true` (points,): log_det as given (None where it could not be compared point by point), and log|det J|.
+    `claimed` and `true` (points,): log_det as given (None where it cannot be compared by points), and log|det J|.
     `round_trip`: the largest |inverse(f(x)) − x|, None without an inverse. `points`: how many were looked at.
     """
 
