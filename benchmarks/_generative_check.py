@@ -108,11 +108,11 @@ def right() -> Iterator[tuple[str, tuple[Any, ...], dict[str, Any]]]:
     for make in (theirs.coupling_flow, theirs.masked_autoregressive_flow, theirs.planar_flow):
         narrow = {} if make is theirs.planar_flow else {"nn_width": 8}
         bijection = make(jr.key(3), base_dist=StandardNormal((N,)), flow_layers=2, invert=False, **narrow).bijection
-        back = None if make is theirs.planar_flow else jax.jit(bijection.inverse)
+        back = None if make is theirs.planar_flow else jax.jit(lambda z, own=bijection: own.inverse(z))
         found = jax.jit(lambda x, own=bijection: own.transform_and_log_det(x)[1])
-        yield make.__name__, (jax.jit(bijection.transform), back, found, X), {}
+        yield make.__name__, (jax.jit(lambda x, own=bijection: own.transform(x)), back, found, X), {}
     sigmoid = transforms.SigmoidTransform()
     log = jax.jit(lambda x: sigmoid.log_abs_det_jacobian(x, sigmoid(x)).sum())
-    yield "numpyro's sigmoid", (sigmoid, sigmoid._inverse, log, X), {}
+    yield "numpyro's sigmoid", (sigmoid.__call__, sigmoid._inverse, log, X), {}
     spline = flows.neural_spline(N, key=jr.key(4), layers=2, width=8)
-    yield "our splines", (jax.jit(spline), jax.jit(spline.inverse), lambda x: jm.slogdet(spline)(x)[1], X), {}
+    yield "our splines", (jax.jit(lambda x: spline(x)), jax.jit(lambda z: spline.inverse(z)), lambda x: jm.slogdet(spline)(x)[1], X), {}

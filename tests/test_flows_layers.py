@@ -37,7 +37,7 @@ def test_glow():
     np.testing.assert_allclose(flow.noise_to_data(flow.data_to_noise(x)), x, atol=1e-9)
     assert flow.sample(KEY, 3).shape == (3, *shape)
     (plan,) = flow.plan(x)
-    assert "largest block 8×8" in plan.summary
+    assert "largest block 16×16" in plan.summary  # the second level has 16 channels
 
 
 def test_actnorm_starts_from_data_once():

@@ -158,8 +158,8 @@ class Flow(eqx.Module):
         if found.method != "given" and _concrete(found.residual) and not bool(jnp.all(good)):
             raise ConvergenceError(
                 f"{way}: the transform was undone by {found.method} and misses its target by up to "
-                f"{float(jnp.max(found.residual)):.2g} at {int(jnp.sum(~good))} of {good.size} points; is it one-to-one "
-                "and does it reach these points? flow.invert(...) gives the residuals; inverse= takes your own inverse"
+                f"{float(jnp.max(found.residual)):.2g} at {int(jnp.sum(~good))} of {good.size} points; is it one-to-"
+                "one, and does it reach these points? flow.invert(...) gives the residuals; inverse= takes your own inverse"
             )
         return jnp.where(good.reshape(*good.shape, *[1] * len(self._shapes()[0])), found.value, jnp.nan)
 

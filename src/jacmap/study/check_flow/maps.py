@@ -104,8 +104,8 @@ def _named(subject: Subject, inverse: Callable[..., Any], x: np.ndarray, z: np.n
     wrong = ~_close(subject, back, x)
     if _close(subject, returned, z).all():
         text = (
-            f"inverse(f(x)) is another point with the same f at {wrong.any(1).sum()} of {len(x)} points: f maps both to one, "
-            " so that it has no inverse and no density this way"
+            f"inverse(f(x)) is another point with the same f at {wrong.any(1).sum()} of {len(x)} points: f maps both "
+            "to one, so that it has no inverse and no density this way"
         )
         return found("not one-to-one", text)
     for values, target, what in ((back, x, "inverse(f(x)) is x"), (_again(subject, inverse), x, "f(inverse(x)) is x")):
