@@ -115,4 +115,5 @@ def right() -> Iterator[tuple[str, tuple[Any, ...], dict[str, Any]]]:
     log = jax.jit(lambda x: sigmoid.log_abs_det_jacobian(x, sigmoid(x)).sum())
     yield "numpyro's sigmoid", (sigmoid.__call__, sigmoid._inverse, log, X), {}
     spline = flows.neural_spline(N, key=jr.key(4), layers=2, width=8)
-    yield "our splines", (jax.jit(lambda x: spline(x)), jax.jit(lambda z: spline.inverse(z)), lambda x: jm.slogdet(spline)(x)[1], X), {}
+    ahead, back = jax.jit(lambda x: spline(x)), jax.jit(lambda z: spline.inverse(z))
+    yield "our splines", (ahead, back, lambda x: jm.slogdet(spline)(x)[1], X), {}

@@ -73,7 +73,7 @@ WRONG_LOGS = {
     "wrong sign": (with_logs(lambda logs, x: -sum(logs)), "sign", "opposite sign"),
     "missing layer": (with_logs(lambda logs, x: sum(logs) - logs[1]), "layer", "layer 1 of 3.*is missing"),
     "one layer's sign": (with_logs(lambda logs, x: sum(logs) - 2 * logs[1]), "layer", "layer 1 of 3.*the wrong sign"),
-    "its constant aside": (with_logs(lambda logs, x: sum(logs) - 2 * logs[2]), "layer", "layer 2 of 3.*constants aside"),
+    "constant aside": (with_logs(lambda logs, x: sum(logs) - 2 * logs[2]), "layer", "layer 2 of 3.*constants aside"),
     "layer twice": (with_logs(lambda logs, x: sum(logs) + logs[0]), "layer", "layer 0 of 3.*counted twice"),
     "missing constant": (with_logs(lambda logs, x: sum(logs[:3])), "constant", "scales by constants"),
     "constant of the wrong sign": (with_logs(lambda logs, x: sum(logs[:3]) - logs[3]), "constant", "off by"),

@@ -156,10 +156,11 @@ class Flow(eqx.Module):
         values = jnp.asarray(values, found.value.dtype)
         good = accepted(values, found.residual, len(self._shapes()[1]))
         if found.method != "given" and _concrete(found.residual) and not bool(jnp.all(good)):
+            worst, count = float(jnp.max(found.residual)), int(jnp.sum(~good))
             raise ConvergenceError(
-                f"{way}: the transform was undone by {found.method} and misses its target by up to "
-                f"{float(jnp.max(found.residual)):.2g} at {int(jnp.sum(~good))} of {good.size} points; is it one-to-"
-                "one, and does it reach these points? flow.invert(...) gives the residuals; inverse= takes your own inverse"
+                f"{way}: the transform was undone by {found.method} and misses its target by up to {worst:.2g} at "
+                f"{count} of {good.size} points; is it one-to-one, and does it reach these points? flow.invert(...) gives the "
+                "residuals; inverse= takes an inverse of your own"
             )
         return jnp.where(good.reshape(*good.shape, *[1] * len(self._shapes()[0])), found.value, jnp.nan)
 

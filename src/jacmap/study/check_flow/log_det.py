@@ -125,8 +125,8 @@ def _terms(subject: Subject, given: np.ndarray, true: np.ndarray, usable: np.nda
     size = subject.flat.shape[1]
     room = _room(subject, true)
 
-    def explained(parts: list[tuple[Any, np.ndarray]], centred: bool = False) -> dict[int, int]:
-        whole = apart - apart.mean() if centred else apart
+    def explained(parts: list[tuple[Any, np.ndarray]], about_means: bool = False) -> dict[int, int]:
+        whole = apart - apart.mean() if about_means else apart
         return _whole_parts(whole, [values[usable] for _, values in parts], room)
 
     layers = subject.layers if len(subject.layers) > 1 else []
@@ -134,7 +134,8 @@ def _terms(subject: Subject, given: np.ndarray, true: np.ndarray, usable: np.nda
         told = (f"layer {j} of {len(layers)}, {layers[j][0]}, {_times(a)}" for j, a in parts.items())
         return Finding("log_det", "layer", "; ".join(told))
     # A layer's segment may hold constants (a scale after it) that the mistake leaves alone: centred, they drop out.
-    if np.ptp(apart) > room and (parts := explained([(name, v - v[usable].mean()) for name, v in layers], centred=True)):
+    centred = [(name, values - values[usable].mean()) for name, values in layers]
+    if np.ptp(apart) > room and (parts := explained(centred, about_means=True)):
         told = (f"layer {j} of {len(layers)}, {layers[j][0]}, {_times(a)}, constants aside" for j, a in parts.items())
         return Finding("log_det", "layer", "; ".join(told))
     if np.ptp(apart) <= room:
