@@ -137,7 +137,7 @@ def densities(tick: Tick) -> Iterator[Row]:
 
 
 def integral() -> float:
-    """|∫ p − 1| of a flow trained on two moons, by the trapezoidal rule, which is exact for smooth functions that vanish."""
+    """|∫ p − 1| of a flow trained on two moons, by the trapezoidal rule: for smooth functions, exact."""
     from sklearn.datasets import make_moons
 
     points = make_moons(800, noise=0.08, random_state=0)[0]

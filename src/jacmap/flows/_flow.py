@@ -159,8 +159,8 @@ class Flow(eqx.Module):
             worst, count = float(jnp.max(found.residual)), int(jnp.sum(~good))
             raise ConvergenceError(
                 f"{way}: the transform was undone by {found.method} and misses its target by up to {worst:.2g} at "
-                f"{count} of {good.size} points; is it one-to-one, and does it reach these points? flow.invert(...) gives the "
-                "residuals; inverse= takes an inverse of your own"
+                f"{count} of {good.size} points; is it one-to-one, and does it reach these points? flow.invert(...) "
+                "gives the residuals; inverse= takes an inverse of your own"
             )
         return jnp.where(good.reshape(*good.shape, *[1] * len(self._shapes()[0])), found.value, jnp.nan)
 
