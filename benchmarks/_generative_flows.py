@@ -195,7 +195,7 @@ import jax.random as jr, numpy as np
 from jacmap import flows
 data = np.random.default_rng(0).standard_normal((400, 2)) @ np.array([[1.0, 0.6], [0.0, 0.5]])
 flow = flows.Flow(flows.real_nvp(2, key=jr.key(0), layers=2, width=8), flows.Normal(2), direction="data_to_noise")
-found = flows.fit(flow, data, key=jr.key(1), epochs=1500, patience=None, batch_size=40, checkpoint=sys.argv[1])
+found = flows.fit(flow, data, key=jr.key(1), epochs=400, patience=None, batch_size=40, checkpoint=sys.argv[1])
 import jax
 np.savez(sys.argv[2], *[leaf for leaf in jax.tree.leaves(found.flow) if hasattr(leaf, "dtype")], losses=found.losses)
 """
