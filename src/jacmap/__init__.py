@@ -29,6 +29,7 @@ from .study import (
     Backprop,
     Check,
     DataSensitivity,
+    FlowCheck,
     Geometry,
     GradientFlow,
     MemoryPlan,
@@ -37,6 +38,7 @@ from .study import (
     Symbolic,
     backprop,
     check,
+    check_flow,
     geometry,
     gradient_flow,
     memory_plan,
@@ -54,6 +56,7 @@ __all__ = [
     "DataSensitivity",
     "Differences",
     "Estimate",
+    "FlowCheck",
     "Geometry",
     "GradientFlow",
     "IllConditionedWarning",
@@ -76,6 +79,7 @@ __all__ = [
     "TraceError",
     "backprop",
     "check",
+    "check_flow",
     "diagonal",
     "gauss_newton",
     "geometry",
@@ -99,7 +103,7 @@ __all__ = [
     "vjp",
 ]
 
-_LAZY = ("latent", "plot", "report")  # they need an extra: loaded when first used
+_LAZY = ("flows", "latent", "plot", "report")  # they need an extra: loaded when first used
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -2,6 +2,7 @@
 
 from .backprop import Backprop, backprop
 from .check import Check, check
+from .check_flow import FlowCheck, check_flow
 from .geometry import Geometry, Kind, Kink, Trust, geometry
 from .gradient_flow import GradientFlow, gradient_flow
 from .memory import MemoryPlan, memory_plan
@@ -13,6 +14,7 @@ __all__ = [
     "Backprop",
     "Check",
     "DataSensitivity",
+    "FlowCheck",
     "Geometry",
     "GradientFlow",
     "Kind",
@@ -24,6 +26,7 @@ __all__ = [
     "Trust",
     "backprop",
     "check",
+    "check_flow",
     "geometry",
     "gradient_flow",
     "memory_plan",
