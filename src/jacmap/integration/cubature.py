@@ -15,7 +15,7 @@ RULES = {1: ("gk21", 21), 2: ("gk21", 441)}  # beyond, Genz-Malik's rule of degr
 def cubature(g: Pullback, goal: Goal, peak: Peak) -> Outcome:
     """Boxes are halved in every axis where the error estimate is largest: kinks and peaks in few dimensions.
 
-    A narrow peak becomes a corner of the first boxes, whose rules would else look past it.
+    A narrow peak gets a box of its own from the start: the rules would else look past it.
     """
     from scipy import integrate
 
@@ -36,7 +36,7 @@ def cubature(g: Pullback, goal: Goal, peak: Peak) -> Outcome:
     result = integrate.cubature(
         values, np.zeros(n), np.ones(n), rule=rule, rtol=goal.rtol, atol=max(goal.atol, floor),
         max_subdivisions=max(1, (goal.evaluations - started) // (points * 2**n)),
-        points=[peak.at] if peak.narrow else [],
+        points=peak.corners,
     )  # fmt: skip
     value, error = np.asarray(result.estimate, float), np.asarray(result.error, float)
     how = f"adaptive cubature ({rule}, {result.subdivisions} subdivisions)"

@@ -83,6 +83,8 @@ def _power(size: Array, exponents: tuple[int, int, int]) -> float | None | bool:
     power = float(np.median(second))
     if abs(power) > 50 or np.std(second) > WHOLE:  # vanishes faster than a power, oscillates, or differs along the face
         return False
+    if abs(power) < WHOLE / 2:  # whatever a smooth function still changes by, near as this is
+        return False
     if abs(np.median(first) - power) > WHOLE / 2 and power < 1:
         return None
     if power > -WHOLE and (abs(power - round(power)) < WHOLE or power > 3):

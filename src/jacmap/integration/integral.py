@@ -20,8 +20,8 @@ class Integral:
     rule's own estimate of its error where `standard_error` is None, else half of the 95 % confidence interval from
     independent repetitions. `converged`: did the error reach the tolerance asked for; True where none was asked for
     and the error estimate can be believed. `effective_size` and `pareto_k` describe the weights of importance sampling:
-    the number of equal weights as good as these, and the shape of their largest ones' tail (Vehtari et al., JMLR 25
-    (2024): their variance cannot be trusted beyond about 0.7). `region` says what is known of the map.
+    the number of equal weights as good as these, and the shape of their largest ones' tail, which has no variance
+    beyond 1/2 (Vehtari et al., JMLR 25 (2024)). `region` says what is known of the map.
     """
 
     value: Any

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 Array = np.ndarray
+TRUSTED = 0.5  # beyond, the tail has no variance
 
 
 def pareto_k(weights: Array) -> float:
@@ -32,12 +33,11 @@ def pareto_k(weights: Array) -> float:
 
 
 def heavy(weights: Array) -> tuple[float, tuple[str, ...]]:
-    """(k, what to tell where the error estimate cannot be trusted)."""
+    """(k, what to tell where the error cannot be trusted); weights that are not smoothed need a variance."""
     k = pareto_k(weights)
-    limit = min(1 - 1 / np.log10(max(len(weights), 11)), 0.7)
-    if k <= limit:
+    if k <= TRUSTED:
         return k, ()
     return k, (
-        f"the weights' tail is heavy (Pareto k {k:.2f}, trusted up to {limit:.2f}): the error may be far larger than "
+        f"the weights' tail is heavy (Pareto k {k:.2f}, trusted up to {TRUSTED}): the error may be far larger than "
         "stated. Take more draws, a proposal with wider tails, or one trained longer",
     )

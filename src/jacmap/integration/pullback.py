@@ -16,7 +16,7 @@ from .regions import Box, Region
 from .words import place
 
 Array = np.ndarray
-SIZES = tuple(2**k for k in (6, 10, 14))  # points per compiled call: few sizes, so that little is compiled
+SIZES = (2**8, 2**12)  # points per compiled call: few sizes, so that little is compiled
 SPREAD = 3.0  # of a line on the cube: Gauss needs the fewest nodes for normal densities from 0.2 to 5 wide
 
 

@@ -100,8 +100,7 @@ class Spherical:
     center: Any = 0.0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.size, int) or self.size < 2:
-            raise ArgumentError(f"size: got {self.size!r}, expected a dimension of 2 or more; for 1 take a Box")
+        _check_size(self.size)
         if self.angles is not None and len(self.angles) != self.size - 1:
             raise ArgumentError(f"angles: got {len(self.angles)} pairs, expected {self.size - 1} (one less than size)")
         _check_center(self.center, self.size)
@@ -132,21 +131,20 @@ class Spherical:
 class Ball:
     """All x with |x − center| ≤ radius in `size` dimensions.
 
-    Each pair of entries is a circle of area proportional to sₖ, turned by φₖ: (√sₖ cos φₖ, √sₖ sin φₖ) with s in the
-    simplex, by stick breaking from u. In odd dimensions the last entry v comes first and leaves √(1 − v²) to the
-    others. u = (v, u₁, …, φ₁, …). Every determinant is a polynomial, unlike that of spherical coordinates: few Gauss
-    nodes give volumes exactly.
+    Entries are taken in pairs, as in the Hopf coordinates of a sphere: r ηₖ (cos φₖ, sin φₖ), where η = (cos ψ₁,
+    sin ψ₁ cos ψ₂, …) is a direction in the positive octant; in odd dimensions θ comes first and the last entry is
+    r cos θ. u = (r, θ, ψ₁, …, φ₁, …). Smooth everywhere, and half of the angles go round: a product rule needs fewer
+    nodes than with spherical coordinates, which these are for n = 2 and n = 3.
     """
 
     size: int
     radius: float = 1.0
     center: Any = 0.0
 
-    proof = "circles over a simplex meet each point of the ball once"
+    proof = "Hopf coordinates within their ranges"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.size, int) or self.size < 1:
-            raise ArgumentError(f"size: got {self.size!r}, expected a dimension of 1 or more")
+        _check_size(self.size)
         if not self.radius > 0:
             raise ArgumentError(f"radius: got {self.radius!r}, expected a number above 0")
         _check_center(self.center, self.size)
@@ -154,16 +152,18 @@ class Ball:
     @property
     def box(self) -> Box:
         odd, pairs = self.size % 2, self.size // 2
-        return Box([-1.0] * odd + [0.0] * 2 * pairs, [1.0] * (odd + pairs) + [2 * math.pi] * pairs)
+        upper = [self.radius, *[math.pi] * odd, *[math.pi / 2] * (pairs - 1), *[2 * math.pi] * pairs]
+        return Box(np.zeros(self.size), upper)
 
     def map(self, u: Any) -> Any:
         odd, pairs = self.size % 2, self.size // 2
-        area = _stick_breaking(u[odd : odd + pairs])
-        radii, angles = jnp.sqrt(area), u[odd + pairs :]
-        x = jnp.ravel(jnp.stack([radii * jnp.cos(angles), radii * jnp.sin(angles)], axis=1))
+        shares, turns = u[1 + odd : odd + pairs], u[odd + pairs :]
+        one = jnp.ones((1,), u.dtype)
+        radii = jnp.append(jnp.cos(shares), one) * jnp.append(one, jnp.cumprod(jnp.sin(shares)))
+        x = jnp.ravel(jnp.stack([radii * jnp.cos(turns), radii * jnp.sin(turns)], axis=1))
         if odd:
-            x = jnp.append(jnp.sqrt((1 - u[0]) * (1 + u[0])) * x, u[0])
-        return self.radius * x + jnp.asarray(self.center, u.dtype)
+            x = jnp.append(jnp.sin(u[1]) * x, jnp.cos(u[1]))
+        return u[0] * x + jnp.asarray(self.center, u.dtype)
 
 
 class Simplex:
@@ -188,16 +188,16 @@ class Simplex:
         self.box = Box(np.zeros(len(self._edges)), 1.0)
 
     def map(self, u: Any) -> Any:
-        return jnp.asarray(self.vertices[0], u.dtype) + _stick_breaking(u) @ jnp.asarray(self._edges, u.dtype)
+        left = jnp.append(jnp.ones((1,), u.dtype), jnp.cumprod(1 - u)[:-1])
+        return jnp.asarray(self.vertices[0], u.dtype) + (u * left) @ jnp.asarray(self._edges, u.dtype)
 
     def __repr__(self) -> str:
         return f"Simplex in {len(self._edges)} dimensions"
 
 
-def _stick_breaking(u: Any) -> Any:
-    """uᵢ ∏ⱼ﹤ᵢ (1 − uⱼ): the cube onto {x ≥ 0, Σ x ≤ 1}."""
-    left = jnp.cumprod(1 - u)
-    return u * jnp.append(jnp.ones((1,), u.dtype), left)[: u.shape[0]]
+def _check_size(size: Any) -> None:
+    if not isinstance(size, int) or size < 2:
+        raise ArgumentError(f"size: got {size!r}, expected a dimension of 2 or more; for 1 take a Box")
 
 
 def _check_center(center: Any, size: int) -> None:
