@@ -78,7 +78,6 @@ def _newton(g: Pullback, starts: Array, images: Array) -> tuple[Array, Array]:
     spread = jnp.asarray(np.std(images, axis=0) + np.finfo(float).tiny, g.dtype)
     low, high = (jnp.asarray(edge, g.dtype) for edge in (g.lower, g.upper))
     reach = jnp.asarray(np.ptp(starts, axis=0), g.dtype)
-    slopes(jnp.asarray(starts[0], g.dtype))
 
     def solve(start: jax.Array, image: jax.Array) -> tuple[jax.Array, jax.Array]:
         def miss(t: jax.Array) -> jax.Array:
