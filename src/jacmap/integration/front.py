@@ -10,7 +10,7 @@ import numpy as np
 from .._differences.progress import Tracker, tracking
 from .._errors import ArgumentError
 from .cubature import cubature
-from .examine import examine_faces, examine_map, sample
+from .examine import SAMPLE, examine_faces, examine_map, sample
 from .gauss import gauss
 from .importance import Draws, importance
 from .integral import Integral, Outcome
@@ -141,11 +141,11 @@ def _concentrated(g: Pullback, peak: Peak) -> str:
 def _by_importance(g: Pullback, draws: Draws, tolerances: tuple[float | None, float, int | None],
                    overlaps: str, seed: int, tracker: Tracker) -> Integral:  # fmt: skip
     rtol, atol, evaluations = tolerances
-    if g.region.proof is None:
-        points, _, within = draws(4096)
-        told = examine_map(g, points[within], overlaps, seed)
-    else:
-        told = examine_map(g, np.empty((0, g.size)), overlaps, seed)
+    points = np.empty((0, g.size))
+    if g.region.proof is None and overlaps != "trust":
+        drawn, _, within = draws(SAMPLE)
+        points = drawn[within]
+    told = examine_map(g, points, overlaps, seed)
     goal = Goal(rtol or 0.0, atol, evaluations or 2**14, rtol is not None or atol > 0, seed, tracker)
     return _answer(g, "importance", importance(g, draws, goal), told)
 
