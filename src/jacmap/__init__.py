@@ -15,6 +15,7 @@ from ._errors import (
     NotFiniteWarning,
     NotSmoothWarning,
     PlanFileError,
+    RegionError,
     SingularError,
     StructureError,
     TraceError,
@@ -25,6 +26,7 @@ from ._second import gauss_newton, hessian, hvp, laplacian, taylor
 from .engine.graph.pattern import Pattern
 from .engine.graph.structure import Structure
 from .engine.plan.plan import Plan
+from .integration import Integral, integrate
 from .study import (
     Backprop,
     Check,
@@ -60,6 +62,7 @@ __all__ = [
     "Geometry",
     "GradientFlow",
     "IllConditionedWarning",
+    "Integral",
     "Jacobian",
     "JacmapError",
     "MemoryPlan",
@@ -71,6 +74,7 @@ __all__ = [
     "PlanFileError",
     "PointSensitivity",
     "Precision",
+    "RegionError",
     "SingularError",
     "SlogDet",
     "Structure",
@@ -86,6 +90,7 @@ __all__ = [
     "gradient_flow",
     "hessian",
     "hvp",
+    "integrate",
     "jacobian",
     "jvp",
     "laplacian",

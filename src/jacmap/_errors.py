@@ -49,3 +49,7 @@ class NotSmoothWarning(RuntimeWarning):
 
 class BlackBoxWarning(RuntimeWarning):
     """A function of NumPy arrays was taken as a black box, to be differentiated by differences; says why."""
+
+
+class RegionError(JacmapError, ArithmeticError):
+    """An integral over a mapped region does not exist or would count points twice; the message names the place."""
