@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from .._errors import ArgumentError
 from ._flat import Flat, square
-from .directions import leading_basis
+from .directions import by_arpack, is_small, leading_basis
 
 Array = jax.Array
 
@@ -46,8 +46,8 @@ def posterior(denoiser: Callable[[Any], Any], y: Any, sigma: float, k: int = 5, 
 
     Cov[x | y] = σ² ∂D/∂y for D(y) = E[x | y] (second-order Tweedie; Manor, Michaeli 2024, arXiv:2309.13598), whose
     eigenvectors are had by products alone: no n×n matrix for n of more than some forty. Of a trained denoiser, whose
-    Jacobian is not quite symmetric, those of ½(J + Jᵀ), with the asymmetry told. Raises `ArgumentError` where the
-    denoiser changes the size, sigma is not positive or k not between 1 and n.
+    Jacobian is not quite symmetric, those of ½(J + Jᵀ), with the asymmetry told. By ARPACK, as in `directions`. Raises
+    `ArgumentError` where the denoiser changes the size, sigma is not positive or k not between 1 and n.
     """
     flat = Flat.at(denoiser, y, "y")
     square(flat, "a denoiser returns what it is given, cleaned")
@@ -56,16 +56,18 @@ def posterior(denoiser: Callable[[Any], Any], y: Any, sigma: float, k: int = 5, 
     if not 1 <= k <= flat.n:
         raise ArgumentError(f"k: got {k}, expected 1 to {flat.n}, the size of y")
 
-    def found(x: Array) -> Posterior:
+    def half(x: Array) -> Callable[[Array], Array]:
         at = Flat(denoiser, x, flat.out_shape)
+        return lambda v: (at.push(v) + at.pull(v)) / 2
 
-        def symmetric(v: Array) -> Array:
-            return (at.push(v) + at.pull(v)) / 2
+    def found(x: Array, basis: Array | None) -> Posterior:
+        at, symmetric = Flat(denoiser, x, flat.out_shape), half(x)
 
         def skew(v: Array) -> Array:
             return (at.push(v) - at.pull(v)) / 2
 
-        basis = leading_basis(symmetric, flat.n, k, x.dtype, seed)
+        if basis is None:
+            basis = leading_basis(symmetric, flat.n, k, x.dtype, seed)
         image = jax.lax.map(symmetric, basis.T).T
         values, turn = jnp.linalg.eigh(basis.T @ image)
         vectors, image = (basis @ turn)[:, ::-1][:, :k], (image @ turn)[:, ::-1][:, :k]
@@ -78,4 +80,8 @@ def posterior(denoiser: Callable[[Any], Any], y: Any, sigma: float, k: int = 5, 
         asymmetry = sizes[0] / jnp.maximum(sizes[1], jnp.finfo(x.dtype).tiny)
         return Posterior(mean, sigma**2 * values, vectors.T.reshape(k, *x.shape), asymmetry, residual)
 
-    return jax.jit(found)(flat.x)
+    basis = None
+    if not isinstance(flat.x, jax.core.Tracer) and not is_small(flat.n, k):
+        product = jax.jit(lambda x, v: half(x)(v))
+        basis = by_arpack(lambda v: product(flat.x, v), flat.n, k, flat.x.dtype, seed)
+    return jax.jit(found)(flat.x, basis)

@@ -8,9 +8,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.experimental.sparse.linalg import lobpcg_standard
+from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
-from .._errors import ArgumentError
+from .._errors import ArgumentError, ConvergenceError
 from ._flat import Flat
 
 Array = jax.Array
@@ -20,6 +22,8 @@ MORE = 3
 # Below five times the block LOBPCG has no room; there JᵀJ (or JJᵀ), small × small, is had by as many products.
 ROOM = 5
 STEPS = 200
+# Residual, relative, at which the block stands; the values are then right to its square.
+ENOUGH = 1e-8
 
 
 @jax.tree_util.register_dataclass
@@ -43,10 +47,11 @@ def directions(
 ) -> Directions:
     """The k largest singular values of f's Jacobian at z with their directions; no m×n matrix is formed.
 
-    f: one array → one array (a decoder). `batch`: z holds points along its first axis, taken `chunk` at a time. By
-    LOBPCG on JᵀJ (Knyazev 2001, the JAX implementation) and a Rayleigh-Ritz step on J itself; where J has few rows or
-    columns, from JᵀJ or JJᵀ whole. Compiled; works under `jit` and `vmap`. Raises `ArgumentError` where k is not
-    between 1 and min(m, n).
+    f: one array → one array (a decoder). `batch`: z holds points along its first axis, taken `chunk` at a time. Of one
+    point by ARPACK's Lanczos iteration on JᵀJ (SciPy), of a batch and under `jit` or `vmap` by LOBPCG (Knyazev 2001,
+    the JAX implementation), which runs compiled; where J has few rows or columns from JᵀJ or JJᵀ whole. Then a
+    Rayleigh-Ritz step on J itself. Raises `ArgumentError` where k is not between 1 and min(m, n), `ConvergenceError`
+    where Lanczos does not converge.
     """
     z = jnp.asarray(z)
     if batch and (z.ndim == 0 or z.shape[0] == 0):
@@ -55,22 +60,27 @@ def directions(
     if not 1 <= k <= min(flat.m, flat.n):
         raise ArgumentError(f"k: got {k}, expected 1 to {min(flat.m, flat.n)}, the smaller side of J")
 
-    def one(point: Array) -> Directions:
-        return _leading(Flat(f, point, flat.out_shape), k, seed)
+    def one(point: Array, basis: Array | None = None) -> Directions:
+        return _leading(Flat(f, point, flat.out_shape), k, seed, basis)
 
-    if not batch:
+    if batch:
+        return jax.jit(lambda points: jax.lax.map(one, points, batch_size=chunk))(z)
+    if isinstance(z, jax.core.Tracer) or is_small(min(flat.m, flat.n), k):
         return jax.jit(one)(z)
-    return jax.jit(lambda points: jax.lax.map(one, points, batch_size=chunk))(z)
+    normal = jax.jit(lambda point, v: _normal(Flat(f, point, flat.out_shape))(v))
+    basis = by_arpack(lambda v: normal(z, v), min(flat.m, flat.n), k, z.dtype, seed)
+    return jax.jit(one)(z, basis)
 
 
-def _leading(f: Flat, k: int, seed: int) -> Directions:
+def _normal(f: Flat) -> Callable[[Array], Array]:
+    """v ↦ JᵀJ v, or JJᵀ v where that is smaller."""
+    return (lambda v: f.pull(f.push(v))) if f.m >= f.n else (lambda v: f.push(f.pull(v)))
+
+
+def _leading(f: Flat, k: int, seed: int, basis: Array | None) -> Directions:
     tall = f.m >= f.n
-    size = min(f.m, f.n)
-
-    def normal(v: Array) -> Array:
-        return f.pull(f.push(v)) if tall else f.push(f.pull(v))
-
-    basis = leading_basis(normal, size, k, f.x.dtype, seed)
+    if basis is None:
+        basis = leading_basis(_normal(f), min(f.m, f.n), k, f.x.dtype, seed)
     # Rayleigh-Ritz on J: squaring costs half the digits of the small values, this gives them back.
     image = jax.lax.map(f.push if tall else f.pull, basis.T).T
     outer, values, inner = jnp.linalg.svd(image, full_matrices=False)
@@ -84,12 +94,35 @@ def _leading(f: Flat, k: int, seed: int) -> Directions:
     return Directions(values, right.T.reshape(k, *f.x.shape), left.T.reshape(k, *f.out_shape), residual)
 
 
+def is_small(n: int, k: int) -> bool:
+    """Is an n×n matrix had as cheaply as its leading eigenvectors?"""
+    return n <= ROOM * min(n, k + MORE)
+
+
 def leading_basis(product: Callable[[Array], Array], n: int, k: int, dtype: Any, seed: int) -> Array:
-    """(n, k + some) orthonormal: the leading eigenvectors of a symmetric operator, the largest first."""
+    """(n, k + some) orthonormal: the leading eigenvectors of a symmetric operator, the largest first; compiled."""
     width = min(n, k + MORE)
-    if n <= ROOM * width:
+    if is_small(n, k):
         whole = jax.lax.map(product, jnp.eye(n, dtype=dtype))
         return jnp.linalg.eigh((whole + whole.T) / 2)[1][:, ::-1][:, :width]
     start = jax.random.normal(jax.random.key(seed), (n, width), dtype)
-    found = lobpcg_standard(lambda block: jax.lax.map(product, block.T, batch_size=width).T, start, m=STEPS)
+    tolerance = max(ENOUGH, float(jnp.finfo(dtype).eps)) / (10 * n)  # LOBPCG multiplies by 10 n what it is given
+    found = lobpcg_standard(
+        lambda block: jax.lax.map(product, block.T, batch_size=width).T, start, m=STEPS, tol=tolerance
+    )
     return jnp.linalg.qr(found[1])[0]
+
+
+def by_arpack(product: Callable[[Array], Array], n: int, k: int, dtype: Any, seed: int) -> Array:
+    """The same for one point, outside compiled code: far fewer products, which is what large points cost."""
+    operator = LinearOperator((n, n), lambda v: np.asarray(product(jnp.asarray(v.ravel(), dtype)), float), dtype=float)
+    tolerance = max(ENOUGH / 10, float(jnp.finfo(dtype).eps))
+    start = np.random.default_rng(seed).standard_normal(n)
+    try:
+        vectors = eigsh(operator, k, v0=start, ncv=min(n, 4 * k + 20), tol=tolerance)[1]
+    except ArpackNoConvergence as error:
+        raise ConvergenceError(
+            f"the {k} leading directions did not converge: {error}; ask for fewer or more, so that the cut falls into "
+            "a gap of the singular values"
+        ) from error
+    return jnp.linalg.qr(jnp.asarray(vectors[:, ::-1], dtype))[0]
