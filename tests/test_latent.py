@@ -239,7 +239,7 @@ def test_the_right_score_fits():
     "score, word",
     [
         (lambda x: -gaussian_score(x), "E[s xᵀ]"),
-        (lambda x: 1.3 * gaussian_score(x), "Fisher"),
+        (lambda x: 1.3 * gaussian_score(x), "E[s·x]"),
         (lambda x: gaussian_score(x + 0.5), "mean is not 0"),
         (lambda x: gaussian_score(x)[::-1], "not symmetric"),
         (lambda x: jnp.tanh(gaussian_score(x)), "Fisher"),
