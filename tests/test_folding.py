@@ -114,3 +114,14 @@ def test_functions_with_effects_are_left_as_they_are(capfd):
     np.testing.assert_allclose(folded(f, X), WEIGHTS @ X, rtol=1e-14)
     jax.effects_barrier()
     assert capfd.readouterr().out.count("seen") == 1
+
+
+def test_many_constants_are_left_to_the_compiler():
+    """XLA took minutes to compile a program with a hundred of them."""
+
+    def tables(x):
+        return jnp.stack([(WEIGHTS[k % 7] @ WEIGHTS[k % 5]) * x[0] for k in range(40)])
+
+    ours = lambda x: folded(tables, x)  # noqa: E731
+    assert operations(ours, X).count("dot_general") == operations(tables, X).count("dot_general")
+    np.testing.assert_allclose(ours(X), tables(X), rtol=1e-13)

@@ -261,6 +261,24 @@ def test_kernel_discrepancy_has_the_right_size():
     assert low <= 10
 
 
+def test_pictures_of_directions():
+    plt = pytest.importorskip("matplotlib.pyplot")
+    found = latent.directions(decoder, Z, 3)
+    ax = jm.plot.directions(found)
+    shown = np.ma.filled(ax.images[0].get_array(), np.nan)
+    np.testing.assert_allclose(shown[:, :8], found.left[0])  # the strongest stands first
+    assert [float(label.get_text()) for label in ax.get_xticklabels()] == pytest.approx(
+        np.asarray(found.values).tolist(), rel=1e-2
+    )
+    pieces = latent.posterior(lambda y: WIENER @ y, draw(n), SIGMA, k=2)
+    assert jm.plot.directions(pieces, (9, 10)).get_xlabel() == "posterior variance"
+    with pytest.raises(jm.ArgumentError, match="expected one point's"):
+        jm.plot.directions(latent.directions(decoder, draw(2, 4), 3, batch=True))
+    with pytest.raises(jm.ArgumentError, match="give the picture's"):
+        jm.plot.directions(pieces)
+    plt.close("all")
+
+
 # -- bad input ---------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     "action, words",

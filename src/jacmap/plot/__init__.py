@@ -9,6 +9,7 @@ except ModuleNotFoundError as error:
     raise ImportError("jacmap.plot needs matplotlib: pip install 'jacmap[plot]'") from error
 
 from ._bars import bars
+from ._directions import directions
 from ._ellipse import circle_to_ellipse
 from ._ellipsoid import sphere_to_ellipsoid
 from ._fields import vector_field
@@ -26,6 +27,7 @@ from ._volume import volume_map
 __all__ = [
     "bars",
     "circle_to_ellipse",
+    "directions",
     "gains",
     "gradient_flow",
     "grid",

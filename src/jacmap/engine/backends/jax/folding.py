@@ -19,15 +19,16 @@ from . import compat
 LARGEST = 2**18
 LARGEST_TOGETHER = 2**20
 
-# What is worth working out ahead; everything else XLA fuses with what reads it, for less than reading a constant.
+# What is worth working out ahead: products, solves, factorisations, loops. All else XLA fuses with what reads it, for
+# less than reading a constant costs.
 _HEAVY = frozenset(
     """
-    argmax argmin cholesky conv_general_dilated cumlogsumexp cummax cummin cumprod cumsum custom_linear_solve
-    dot_general eig eigh fft gather householder_product lu qr random_bits reduce_and reduce_max reduce_min reduce_or
-    reduce_prod reduce_sum reduce_window reduce_window_sum scan scatter scatter-add scatter-mul scatter-max
-    scatter-min sort svd threefry2x32 top_k triangular_solve tridiagonal_solve while
+    cholesky conv_general_dilated custom_linear_solve dot_general eig eigh fft householder_product lu qr scan sort svd
+    threefry2x32 triangular_solve tridiagonal_solve while
     """.split()
 )
+# Beyond this many constants XLA can take minutes to compile what took a second.
+MOST = 32
 _INLINED = {"jit": "jaxpr", "closed_call": "call_jaxpr"}
 
 Ref = int
@@ -85,7 +86,7 @@ class _Program:
         return [ref(atom) for atom in jaxpr.outvars]
 
     def worthwhile(self, outputs: Iterable[Ref]) -> list[Ref]:
-        """The known values that the rest reads, that took work to compute and that are small enough to keep."""
+        """The known values that the rest reads, that took work to compute and that are few and small enough to keep."""
         avals = {ref: var.aval for step in self.steps for ref, var in zip(step.outputs, step.eqn.outvars, strict=True)}
         heavy: set[Ref] = set()
         for step in self.steps:
@@ -93,12 +94,11 @@ class _Program:
                 heavy.update(step.outputs)
         wanted = dict.fromkeys(ref for step in self.steps if not step.known for ref in step.inputs)
         wanted |= dict.fromkeys(outputs)
-        chosen, room = [], LARGEST_TOGETHER
-        for ref in wanted:
-            if ref in heavy and isinstance(avals[ref].dtype, np.dtype) and avals[ref].size <= min(LARGEST, room):
-                chosen.append(ref)
-                room -= avals[ref].size
-        return chosen
+        chosen = [ref for ref in wanted if ref in heavy and isinstance(avals[ref].dtype, np.dtype)]
+        sizes = [avals[ref].size for ref in chosen]
+        # All or none: what is left out would meet those constants in XLA's own folding, which is slow.
+        fits = len(chosen) <= MOST and max(sizes, default=0) <= LARGEST and sum(sizes) <= LARGEST_TOGETHER
+        return chosen if fits else []
 
     def run(self, env: dict[Ref, Any], outputs: Sequence[Ref], whole: bool) -> list[Any]:
         """The outputs from the values in `env`; computed is what they need, and if `whole` all that is not known.
