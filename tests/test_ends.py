@@ -103,6 +103,17 @@ def test_weights_that_are_arguments_are_not_constants():
     np.testing.assert_allclose(jm.jacobian(layer)(X, A), jax.jacfwd(layer)(X, A), rtol=1e-12)
 
 
+def test_functions_of_two_precisions_are_not_taken_apart():
+    single, weights = X.astype(jnp.float32), A.astype(jnp.float32)
+
+    def f(x):
+        wide = (weights @ jnp.tanh(x)).astype(jnp.float64)
+        return jnp.exp(wide).astype(jnp.float32)
+
+    assert not any(isinstance(recipe, Scaled) for recipe in jm.plan(f, single).planned.candidates)
+    np.testing.assert_allclose(jm.jacobian(f)(single), jax.jacfwd(f)(single), rtol=1e-6)
+
+
 def test_a_wrong_end_is_caught_by_the_probe(monkeypatch):
     monkeypatch.setattr(ends, "_diagonal", lambda pattern: pattern is None or pattern.shape[0] == pattern.shape[1])
     monkeypatch.setattr("jacmap._transforms.TIMED", 0.0)

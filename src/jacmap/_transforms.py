@@ -280,7 +280,8 @@ class Transform:
 
     def _make(self, sig: backend.Signature, call: backend.Call, traced: backend.Traced) -> Entry:
         itemsize = max(a.dtype.itemsize for a in traced.inputs)
-        planned = self._planned(sig, traced, Limits(self.memory, itemsize, folds=LARGEST))
+        folds = LARGEST if traced.one_dtype else 0
+        planned = self._planned(sig, traced, Limits(self.memory, itemsize, folds=folds))
         if not planned.candidates:
             reasons = "; ".join(f"{name}: {why}" for name, why in planned.rejected)
             raise ModeError(f"no AD mode can answer {self.question.kind!r} for this function ({reasons})")

@@ -69,6 +69,13 @@ class Traced:
         return max(float(jnp.finfo(a.dtype).eps) for a in avals if jnp.issubdtype(a.dtype, jnp.inexact))
 
     @property
+    def one_dtype(self) -> bool:
+        """Have all values that derivatives pass through the dtype of the inputs?"""
+        avals = [*self.inputs, *self.outputs]
+        avals += [var.aval for node in self.graph.active_nodes for var in node.payload.outvars]
+        return len({a.dtype for a in avals if jnp.issubdtype(a.dtype, jnp.inexact)}) == 1
+
+    @property
     def uniform(self) -> bool:
         """Have all inputs one dtype, and all outputs? Else JAX's own transforms would have to promote."""
         return all(len({a.dtype for a in avals}) == 1 for avals in (self.inputs, self.outputs))
