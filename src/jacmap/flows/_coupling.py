@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,32 @@ from ._elementwise import Affine, Elementwise, Spline
 Activation = Callable[[jax.Array], jax.Array]
 
 
-class Coupling(eqx.Module):
+class Halves(eqx.Module):
+    """What all couplings share: the first `kept` along the first axis pass, the others go through `elementwise`."""
+
+    elementwise: eqx.AbstractVar[Elementwise]
+    kept: eqx.AbstractVar[int]
+
+    @abc.abstractmethod
+    def parameters(self, kept: jax.Array) -> jax.Array:
+        """The elementwise transform's parameters for each moved entry, from the part that passes."""
+
+    def _parts(self, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        kept, moved = x[: self.kept], x[self.kept :]
+        return kept, moved, self.parameters(kept).reshape(self.elementwise.parameters, *moved.shape)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """x -> z of the same shape."""
+        kept, moved, raw = self._parts(x)
+        return jnp.concatenate([kept, self.elementwise(moved, raw)])
+
+    def inverse(self, z: jax.Array) -> jax.Array:
+        """z -> x of the same shape."""
+        kept, moved, raw = self._parts(z)
+        return jnp.concatenate([kept, self.elementwise.inverse(moved, raw)])
+
+
+class Coupling(Halves):
     """The first `kept` of n entries pass; the others go through `elementwise`, whose parameters come from a network.
 
     Dinh et al. 2017, "Density estimation using Real NVP" (`Affine`); Durkan et al. 2019 (`Spline`).
@@ -34,19 +60,9 @@ class Coupling(eqx.Module):
         out = self.elementwise.parameters * (n - self.kept)
         self.net = eqx.nn.MLP(self.kept, out, width, depth, activation, key=key)
 
-    def _parts(self, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        kept, moved = x[: self.kept], x[self.kept :]
-        return kept, moved, self.net(kept).reshape(self.elementwise.parameters, -1)
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """x (n,) -> z (n,)."""
-        kept, moved, raw = self._parts(x)
-        return jnp.concatenate([kept, self.elementwise(moved, raw)])
-
-    def inverse(self, z: jax.Array) -> jax.Array:
-        """z (n,) -> x (n,)."""
-        kept, moved, raw = self._parts(z)
-        return jnp.concatenate([kept, self.elementwise.inverse(moved, raw)])
+    def parameters(self, kept: jax.Array) -> jax.Array:
+        """(kept,) -> (parameters · moved,)."""
+        return self.net(kept)
 
 
 def real_nvp(n: int, *, key: jax.Array, layers: int = 8, width: int = 50, depth: int = 1,

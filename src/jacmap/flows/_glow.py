@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from .._errors import ArgumentError
 from ._arguments import whole
 from ._chain import Chain
+from ._coupling import Halves
 from ._elementwise import Affine, Elementwise
 
 
@@ -75,7 +76,7 @@ class Conv1x1(eqx.Module):
         return jnp.linalg.solve(self.weight, z.reshape(len(z), -1)).reshape(z.shape)
 
 
-class ConvCoupling(eqx.Module):
+class ConvCoupling(Halves):
     """The first half of the channels passes; the others go through `elementwise`, with parameters from convolutions."""
 
     layers: tuple[eqx.nn.Conv2d, ...]
@@ -96,21 +97,10 @@ class ConvCoupling(eqx.Module):
         convolutions[-1] = jax.tree.map(jnp.zeros_like, convolutions[-1])
         self.layers = tuple(convolutions)
 
-    def _parts(self, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        kept, moved = x[: self.kept], x[self.kept :]
+    def parameters(self, kept: jax.Array) -> jax.Array:
+        """(kept, height, width) -> (parameters · moved, height, width)."""
         first, middle, last = self.layers
-        raw = last(jax.nn.relu(middle(jax.nn.relu(first(kept)))))
-        return kept, moved, raw.reshape(self.elementwise.parameters, *moved.shape)
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """x (channels, height, width) -> z of the same shape."""
-        kept, moved, raw = self._parts(x)
-        return jnp.concatenate([kept, self.elementwise(moved, raw)])
-
-    def inverse(self, z: jax.Array) -> jax.Array:
-        """z (channels, height, width) -> x of the same shape."""
-        kept, moved, raw = self._parts(z)
-        return jnp.concatenate([kept, self.elementwise.inverse(moved, raw)])
+        return last(jax.nn.relu(middle(jax.nn.relu(first(kept)))))
 
 
 class Squeeze(eqx.Module):
