@@ -38,12 +38,12 @@ class Row:
     def holds(self) -> bool | None:
         if self.floor is None:
             return None
-        return self.figure <= self.floor if self.at_most else self.figure >= self.floor
+        return bool(self.figure <= self.floor if self.at_most else self.figure >= self.floor)
 
     def record(self) -> dict[str, Any]:
         fields = asdict(self)
         del fields["at_most"]
-        return {**fields, "holds": self.holds}
+        return {**fields, "figure": float(self.figure), "holds": self.holds}
 
 
 Case = Callable[[bool, Tick], Iterator[Row]]
