@@ -35,13 +35,19 @@ def scalar(f: Callable[..., Any], has_aux: bool = False) -> Callable[..., Any]:
         out = f(*args, **kwargs)
         if not has_aux:
             return checked_scalar(out, name)
-        if not (isinstance(out, tuple) and len(out) == 2):
-            raise ArgumentError(
-                f"{name}: returned {type(out).__name__}, expected a pair (number, aux) because has_aux=True"
-            )
-        return checked_scalar(out[0], name), out[1]
+        number, aux = checked_pair(out, name)
+        return checked_scalar(number, name), aux
 
     return checked
+
+
+def checked_pair(out: Any, name: str) -> tuple[Any, Any]:
+    """`out` if it is a pair (number, aux); an ArgumentError that tells what came otherwise."""
+    if not (isinstance(out, tuple) and len(out) == 2):
+        raise ArgumentError(
+            f"{name}: returned {type(out).__name__}, expected a pair (number, aux) because has_aux=True"
+        )
+    return out
 
 
 def gradient(f: Callable[..., Any], argnums: int | Sequence[int], has_aux: bool = False) -> Callable[..., Any]:

@@ -12,6 +12,7 @@ from torch.utils import _pytree as tree
 
 from .._arguments import positions
 from .._errors import ArgumentError, ModeError, TraceError
+from .._second.gradient import checked_pair
 from ..engine.backends.torch import compat
 from ..engine.plan.plan import Plan
 from .arguments import called_by_name
@@ -67,11 +68,7 @@ def _tracked(arg: Any) -> Any:
 
 def _number(out: Any, name: str, has_aux: bool) -> Any:
     """What f returned, if that is one real number (and with `has_aux` a pair with one)."""
-    if has_aux and not (isinstance(out, tuple) and len(out) == 2):
-        raise ArgumentError(
-            f"{name}: returned {type(out).__name__}, expected a pair (number, aux) because has_aux=True"
-        )
-    value = out[0] if has_aux else out
+    value, aux = checked_pair(out, name) if has_aux else (out, None)
     leaves = tree.tree_leaves(value)
     if len(leaves) != 1 or not isinstance(leaves[0], Tensor) or leaves[0].shape or not leaves[0].is_floating_point():
         came = ", ".join(
@@ -82,7 +79,7 @@ def _number(out: Any, name: str, has_aux: bool) -> Any:
             f"{name}: returned {came or 'nothing'}, expected one real number (shape ()); sum or pick an entry, or ask "
             "for the Jacobian of its gradient with jacmap.jacobian(torch.func.grad(...))"
         )
-    return (leaves[0], out[1]) if has_aux else leaves[0]
+    return (leaves[0], aux) if has_aux else leaves[0]
 
 
 def hvp(f: Callable[..., Any], primals: Any, v: Any) -> Any:

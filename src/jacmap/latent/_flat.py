@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -42,10 +43,7 @@ class Flat:
 
     @property
     def m(self) -> int:
-        size = 1
-        for length in self.out_shape:
-            size *= length
-        return size
+        return math.prod(self.out_shape)
 
     def vector(self, v: Array) -> Array:
         """f of a vector, as a vector."""
