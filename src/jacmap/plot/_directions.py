@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 
 from .._errors import ArgumentError
-from ._axes import colourbar, short, titled
+from ._axes import axes, colourbar, short, titled
 from ._colours import SIGNED, signed
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 def directions(found: Any, shape: tuple[int, int] | None = None, *, ax: Axes | None = None) -> Axes:
@@ -30,8 +27,7 @@ def directions(found: Any, shape: tuple[int, int] | None = None, *, ax: Axes | N
     if moved.ndim != 3:
         raise ArgumentError(f"shape: the outputs are {list(moved.shape[1:])}, give the picture's (rows, columns)")
     _, rows, columns = moved.shape
-    if ax is None:
-        _, ax = plt.subplots(figsize=(min(12, 1.8 * len(sizes) + 1), 2.4), layout="constrained")
+    ax = axes(ax, (min(12, 1.8 * len(sizes) + 1), 2.4))
     gap = np.full((rows, max(1, columns // 12)), np.nan)
     strip = np.hstack([part for picture in moved for part in (picture, gap)][:-1])
     norm, scale = signed(strip)
