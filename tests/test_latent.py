@@ -34,6 +34,7 @@ def dense(f, z):
 
 # -- directions --------------------------------------------------------------------------------------------------------
 WIDE, SYMMETRIC = draw(7, 90), draw(90, 90)
+MULTIPLE = jnp.concatenate([jnp.full(5, 2.0), jnp.linspace(1.99, 0.1, 95)])
 
 
 @pytest.mark.parametrize(
@@ -45,8 +46,10 @@ WIDE, SYMMETRIC = draw(7, 90), draw(90, 90)
         (lambda z: B @ jnp.maximum(A[:, :2] @ z[:2], 0), Z, 4),  # rank two at most
         (lambda z: z * 1.0, draw(80), 3),  # all equal
         (lambda z: jnp.zeros(50), Z, 2),
+        (lambda z: MULTIPLE * z, draw(100), 5),
+        (lambda z: jnp.where(jnp.arange(100) < 2, z, 0), draw(100), 2),  # nothing is left without the two
     ],
-    ids=["tall", "wide", "square", "rank-deficient", "identity", "zero"],
+    ids=["tall", "wide", "square", "rank-deficient", "identity", "zero", "multiple", "rank two"],
 )
 def test_leading_directions(f, z, k):
     J, found = dense(f, z), latent.directions(f, z, k)
@@ -155,6 +158,13 @@ SPECTRUM = 2.0 ** -np.arange(n)
 COVARIANCE = (BASIS * SPECTRUM) @ BASIS.T
 SIGMA = 0.3
 WIENER = jnp.asarray(COVARIANCE @ np.linalg.inv(COVARIANCE + SIGMA**2 * np.eye(n)))
+
+
+def test_no_posterior_has_negative_variances():
+    """The largest eigenvalues are told, not those largest in size."""
+    values = jnp.concatenate([jnp.asarray([-3.0, 2.0, 1.0]), jnp.linspace(0.1, 0.9, 97)])
+    found = latent.posterior(lambda y: values * y, draw(100), 1.0, k=2)
+    np.testing.assert_allclose(found.variances, [2.0, 1.0], rtol=1e-8)
 
 
 def test_posterior_of_a_gaussian():

@@ -61,18 +61,21 @@ class Products:
         )
 
 
-def largest(products: Products, k: int, name: str) -> Triples:
+def largest(products: Products, k: int, name: str, attempts: tuple[Attempt, ...] = EXACT) -> Triples:
     """The k largest singular triples (ARPACK's implicitly restarted Lanczos iteration on JᴴJ or JJᴴ).
 
+    `attempts` are made one after the other until one converges.
+
     A Lanczos iteration may see a multiple singular value once only. So what is left of J without the triples found is
-    looked at, too, and whatever is larger there than the smallest one found is taken in.
+    looked at, too, and whatever is larger there than the smallest one found is taken in. That iteration begins at
+    another vector: the first one's part in the space of a multiple value is the vector that was found.
     """
-    u, s, vh = _triples(products, k, EXACT, name)
-    for _ in range(k if k > 1 else 0):
+    u, s, vh = _triples(products, k, attempts, name)
+    for seed in range(1, k + 1 if k > 1 else 1):
         rest = products.without(u, s, vh)
-        if _triples(rest, 1, ROUGH, name)[1][0] <= s[-1] * (1 + MISSED) + np.finfo(float).tiny:
+        if not _is_larger(rest, s[-1], seed, name):
             break
-        u1, s1, vh1 = _triples(rest, 1, EXACT, name)
+        u1, s1, vh1 = _triples(rest, 1, attempts, name, seed)
         if s1[0] <= s[-1] * (1 + MISSED):
             break
         # Together, made orthogonal once more: the singular values of J between the two spaces.
@@ -80,6 +83,14 @@ def largest(products: Products, k: int, name: str) -> Triples:
         small = np.linalg.svd(left.conj().T @ products.forward(right))
         u, s, vh = left @ small[0][:, :k], small[1][:k], (small[2] @ right.conj().T)[:k]
     return u, s, vh
+
+
+def _is_larger(rest: Products, bound: float, seed: int, name: str) -> bool:
+    """Has `rest` a singular value above the bound?"""
+    try:
+        return bool(_triples(rest, 1, ROUGH, name, seed)[1][0] > bound * (1 + MISSED) + np.finfo(float).tiny)
+    except sparse_linalg.ArpackError:  # nothing is left: the iteration has no vector to start from
+        return False
 
 
 def norm(products: Products, steps: int = STEPS) -> float:
@@ -113,9 +124,9 @@ def norm(products: Products, steps: int = STEPS) -> float:
     return value**0.5
 
 
-def _triples(products: Products, k: int, attempts: tuple[Attempt, ...], name: str) -> Triples:
+def _triples(products: Products, k: int, attempts: tuple[Attempt, ...], name: str, seed: int = 0) -> Triples:
     least = min(products.shape)
-    start = np.random.default_rng(0).standard_normal(least).astype(products.dtype)
+    start = np.random.default_rng(seed).standard_normal(least).astype(products.dtype)
     for tolerance, room, restarts in attempts:
         room = min(max(2 * k + 1, room), least)
         try:

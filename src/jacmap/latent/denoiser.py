@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from .._errors import ArgumentError
 from ._flat import Flat, square
-from .directions import by_arpack, is_small, leading_basis
+from .directions import by_lanczos, is_small, leading_basis
 
 Array = jax.Array
 
@@ -46,8 +46,9 @@ def posterior(denoiser: Callable[[Any], Any], y: Any, sigma: float, k: int = 5, 
 
     Cov[x | y] = σ² ∂D/∂y for D(y) = E[x | y] (second-order Tweedie; Manor, Michaeli 2024, arXiv:2309.13598), whose
     eigenvectors are had by products alone: no n×n matrix for n of more than some forty. Of a trained denoiser, whose
-    Jacobian is not quite symmetric, those of ½(J + Jᵀ), with the asymmetry told. By ARPACK, as in `directions`. Raises
-    `ArgumentError` where the denoiser changes the size, sigma is not positive or k not between 1 and n.
+    Jacobian is not quite symmetric, those of ½(J + Jᵀ), with the asymmetry told. By Lanczos or LOBPCG, as in
+    `directions`. Raises `ArgumentError` where the denoiser changes the size, sigma is not positive or k not between 1
+    and n.
     """
     flat = Flat.at(denoiser, y, "y")
     square(flat, "a denoiser returns what it is given, cleaned")
@@ -80,8 +81,16 @@ def posterior(denoiser: Callable[[Any], Any], y: Any, sigma: float, k: int = 5, 
         asymmetry = sizes[0] / jnp.maximum(sizes[1], jnp.finfo(x.dtype).tiny)
         return Posterior(mean, sigma**2 * values, vectors.T.reshape(k, *x.shape), asymmetry, residual)
 
-    basis = None
-    if not isinstance(flat.x, jax.core.Tracer) and not is_small(flat.n, k):
-        product = jax.jit(lambda x, v: half(x)(v))
-        basis = by_arpack(lambda v: product(flat.x, v), flat.n, k, flat.x.dtype, seed)
-    return jax.jit(found)(flat.x, basis)
+    if isinstance(flat.x, jax.core.Tracer) or is_small(flat.n, k):
+        return jax.jit(found)(flat.x, None)
+
+    def leading(shift: float) -> Posterior:
+        def shifted(x: Array, v: Array) -> Array:
+            return half(x)(v) + shift * v
+
+        return jax.jit(found)(flat.x, by_lanczos(shifted, shifted, flat.x, (flat.n, flat.n), k)[0])
+
+    first = leading(0.0)
+    least = float(jnp.min(first.variances)) / sigma**2
+    # The k largest in size, some of them negative, as no posterior's are: shifted, they are the largest.
+    return first if least >= 0 else leading(-least)

@@ -10,12 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental.sparse.linalg import lobpcg_standard
-from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
-from .._errors import ArgumentError, ConvergenceError
+from .._errors import ArgumentError
+from .._linear.lanczos import Products, largest
 from ._flat import Flat
 
 Array = jax.Array
+Product = Callable[[Array, Array], Array]  # (point, vector) → vector
 
 # Columns beside those asked for: the block converges by the gap to the first singular value outside of it.
 MORE = 3
@@ -48,10 +49,10 @@ def directions(
     """The k largest singular values of f's Jacobian at z with their directions; no m×n matrix is formed.
 
     f: one array → one array (a decoder). `batch`: z holds points along its first axis, taken `chunk` at a time. Of one
-    point by ARPACK's Lanczos iteration on JᵀJ (SciPy), of a batch and under `jit` or `vmap` by LOBPCG (Knyazev 2001,
-    the JAX implementation), which runs compiled; where J has few rows or columns from JᵀJ or JJᵀ whole. Then a
-    Rayleigh-Ritz step on J itself. Raises `ArgumentError` where k is not between 1 and min(m, n), `ConvergenceError`
-    where Lanczos does not converge.
+    point by a Lanczos iteration, as `Jacobian.svd(k)` takes for large J, of a batch and under `jit` or `vmap` by LOBPCG
+    (Knyazev 2001, the JAX implementation), which runs compiled; where J has few rows or columns from JᵀJ or JJᵀ whole.
+    Then a Rayleigh-Ritz step on J itself. Raises `ArgumentError` where k is not between 1 and min(m, n),
+    `ConvergenceError` where Lanczos does not converge.
     """
     z = jnp.asarray(z)
     if batch and (z.ndim == 0 or z.shape[0] == 0):
@@ -67,9 +68,13 @@ def directions(
         return jax.jit(lambda points: jax.lax.map(one, points, batch_size=chunk))(z)
     if isinstance(z, jax.core.Tracer) or is_small(min(flat.m, flat.n), k):
         return jax.jit(one)(z)
-    normal = jax.jit(lambda point, v: _normal(Flat(f, point, flat.out_shape))(v))
-    basis = by_arpack(lambda v: normal(z, v), min(flat.m, flat.n), k, z.dtype, seed)
-    return jax.jit(one)(z, basis)
+
+    def at(point: Array) -> Flat:
+        return Flat(f, point, flat.out_shape)
+
+    shape = (flat.m, flat.n)
+    left, right = by_lanczos(lambda p, v: at(p).push(v), lambda p, u: at(p).pull(u), z, shape, k)
+    return jax.jit(one)(z, right if flat.m >= flat.n else left)
 
 
 def _normal(f: Flat) -> Callable[[Array], Array]:
@@ -113,16 +118,19 @@ def leading_basis(product: Callable[[Array], Array], n: int, k: int, dtype: Any,
     return jnp.linalg.qr(found[1])[0]
 
 
-def by_arpack(product: Callable[[Array], Array], n: int, k: int, dtype: Any, seed: int) -> Array:
-    """The same for one point, outside compiled code: far fewer products, which is what large points cost."""
-    operator = LinearOperator((n, n), lambda v: np.asarray(product(jnp.asarray(v.ravel(), dtype)), float), dtype=float)
-    tolerance = max(ENOUGH / 10, float(jnp.finfo(dtype).eps))
-    start = np.random.default_rng(seed).standard_normal(n)
-    try:
-        vectors = eigsh(operator, k, v0=start, ncv=min(n, 4 * k + 20), tol=tolerance)[1]
-    except ArpackNoConvergence as error:
-        raise ConvergenceError(
-            f"the {k} leading directions did not converge: {error}; ask for fewer or more, so that the cut falls into "
-            "a gap of the singular values"
-        ) from error
-    return jnp.linalg.qr(jnp.asarray(vectors[:, ::-1], dtype))[0]
+def by_lanczos(push: Product, pull: Product, z: Array, shape: tuple[int, int], k: int) -> tuple[Array, Array]:
+    """(m, k) and (n, k) orthonormal: the leading left and right singular vectors of one (m, n) operator at z.
+
+    Outside compiled code, where it takes far fewer products than `leading_basis`: these are what large points cost.
+    `push(z, v)` and `pull(z, u)` are its products with a vector.
+    """
+
+    def on_host(product: Product) -> Callable[[np.ndarray], np.ndarray]:
+        block = jax.jit(lambda point, vectors: jax.lax.map(lambda v: product(point, v), vectors))
+        return lambda v: np.asarray(block(z, jnp.asarray(v.T, z.dtype))).T
+
+    close = max(ENOUGH / 10, float(jnp.finfo(z.dtype).eps))
+    attempts = tuple((close, room, restarts) for room, restarts in ((4 * k + 20, 300), (100, 100)))
+    products = Products(shape, z.dtype, on_host(push), on_host(pull))
+    left, _, right = largest(products, k, "the leading directions", attempts)
+    return jnp.linalg.qr(jnp.asarray(left, z.dtype))[0], jnp.linalg.qr(jnp.asarray(right.T, z.dtype))[0]
