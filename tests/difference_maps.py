@@ -47,5 +47,12 @@ def slow(x):
     return real_plane(x)
 
 
+def endless(x):
+    """Says that it was called, and goes on for longer than any test."""
+    print("called", flush=True)
+    time.sleep(60)
+    return real_plane(x)
+
+
 def by_math(x):
     return [math.exp(x[0]) * math.sin(x[1]), math.log(x[0])]

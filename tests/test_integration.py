@@ -11,7 +11,7 @@ from scipy import integrate as scipy_integrate
 from scipy.stats import genpareto
 
 import jacmap as jm
-from jacmap._differences.progress import Tracker
+from jacmap._progress import Tracker
 from jacmap.integration import Ball, Box, Mapped, Simplex, Spherical
 from jacmap.integration.importance import Draws, importance
 from jacmap.integration.pareto import pareto_k

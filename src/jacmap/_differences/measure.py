@@ -10,6 +10,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from .._errors import ArgumentError, StructureError
+from .._progress import Tracker, tracking
 from ..engine.backends.numpy.central import Column, Found, Rough, Walk, lockstep
 from ..engine.backends.numpy.complex_step import ComplexColumn, why_not
 from ..engine.backends.numpy.direction import along, random_direction
@@ -24,7 +25,6 @@ from . import words
 from .answer import Answer
 from .flat import Flat, name_of
 from .options import Differences
-from .progress import Tracker, tracking
 
 LOOKED_FOR = 32  # inputs above which a pattern is looked for unasked
 REFINED = 64  # inputs up to which entries are refined until rounding stops it

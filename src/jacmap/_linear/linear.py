@@ -12,7 +12,6 @@ import numpy as np
 
 from .._errors import ArgumentError
 from . import condition, iterative, lstsq, norms, structural, svd, traced
-from .lanczos import Products
 from .matrix import Matrix
 from .plan import LinearPlan, decide
 from .report import LocalInvertibility
@@ -102,7 +101,7 @@ class Linear:
             "SVD of the blocks": lambda: lstsq.of_blocks(self.matrix, right, cutoff),
             "dense SVD (LAPACK)": lambda: lstsq.of_dense(self.matrix, right, cutoff),
             "sparse factors": lambda: lstsq.of_sparse(self.matrix, right, lambda: self._solver, self.name),
-            "LSMR on the sparse matrix": lambda: lstsq.by_lsmr(Products.of(self.matrix), right, self.name),
+            "LSMR on the sparse matrix": lambda: lstsq.by_lsmr(self.matrix.products, right, self.name),
             "LSMR on products": lambda: lstsq.by_lsmr(norms.products_of(self.subject), right, self.name),
         }
         x, seen = ways[plan.chosen]()

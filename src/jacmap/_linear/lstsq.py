@@ -11,10 +11,11 @@ from scipy import linalg
 from scipy.sparse import linalg as sparse_linalg
 
 from .._errors import ConvergenceError, SingularError
+from .._lanczos import Products
 from .condition import inverse_norm
 from .factors import ExactlySingular
-from .lanczos import Products, gram_factors
 from .matrix import Matrix
+from .small_end import gram_factors
 from .solve import Solver
 
 # LSMR has arrived when ‖Jᴴ r‖ ≤ TOLERANCE ‖J‖ ‖r‖, or the residual itself is as small as that.
@@ -56,7 +57,7 @@ def of_sparse(matrix: Matrix, b: np.ndarray, solver: Callable[[], Solver], name:
                 return regular.refined(b, adjoint=False)[0], regular.condition
     with np.errstate(over="ignore", invalid="ignore"):
         found = _by_gram(matrix, b)
-    return by_lsmr(Products.of(matrix), b, name) if found is None else found
+    return by_lsmr(matrix.products, b, name) if found is None else found
 
 
 def _by_gram(matrix: Matrix, b: np.ndarray) -> Found | None:

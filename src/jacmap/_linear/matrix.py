@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from .._lanczos import Products
 from .form import Form, Group
 
 
@@ -50,6 +51,11 @@ class Matrix:
     @cached_property
     def _adjoint(self) -> Any:
         return self.data.conj().T if self.form.full else self.csr.conj().T.tocsr()
+
+    @property
+    def products(self) -> Products:
+        """J v and Jᴴ u, for iterations."""
+        return Products(self.shape, self.data.dtype, self.__matmul__, self.adjoint)
 
     # -- norms ---------------------------------------------------------------------------------------------
     def norm(self, order: Any) -> float:

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from . import lanczos, svd
+from .. import _lanczos
+from .._lanczos import Products
+from . import svd
 from .form import Form
-from .lanczos import Products, small_end
 from .matrix import Matrix
 from .plan import LinearPlan
+from .small_end import small_end
 from .subject import Subject
 
 # Bytes of columns that are held at once where J is too large to be held.
@@ -25,9 +27,9 @@ def norm(subject: Subject, plan: LinearPlan, matrix: Callable[[], Matrix], ord: 
     if plan.chosen == "sums over a few columns at a time":
         return _by_columns(subject, ord)
     if plan.chosen == "Lanczos on the sparse matrix":
-        return lanczos.norm(Products.of(matrix()))
+        return _lanczos.norm(matrix().products)
     if plan.chosen == "Lanczos on products":
-        return lanczos.norm(products_of(subject))
+        return _lanczos.norm(products_of(subject))
     values = svd.values(matrix(), plan.chosen)
     return float(values.sum() if ord == "nuc" else values.max(initial=0.0))
 
@@ -65,7 +67,7 @@ def rank(name: str, plan: LinearPlan, matrix: Matrix, route: str, eps: float) ->
     if plan.chosen == "Lanczos on J and its inverse":
         if not matrix.largest:
             return 0
-        tolerance = share * lanczos.norm(Products.of(matrix), steps=40)
+        tolerance = share * _lanczos.norm(matrix.products, steps=40)
         return min(form.bound, min(m, n) - small_end(matrix, route, eps).count_below(tolerance))
     values = svd.values(matrix, plan.chosen)
     return min(form.bound, int((values > share * values.max(initial=0.0)).sum()))
@@ -79,7 +81,7 @@ def extremes(name: str, plan: LinearPlan, matrix: Matrix, route: str, eps: float
         if not values.size:
             return 0.0, 0.0
         return float(values[0]), 0.0 if deficient else float(values[-1])
-    largest = lanczos.norm(Products.of(matrix))
+    largest = _lanczos.norm(matrix.products)
     return largest, 0.0 if deficient or not largest else small_end(matrix, route, eps).least(name)
 
 

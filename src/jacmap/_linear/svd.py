@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from .._lanczos import Products, Triples, largest
 from .form import Group
-from .lanczos import Products, Triples, largest
 from .matrix import Matrix
 
 
@@ -82,7 +82,7 @@ def _spare_of(matrix: Matrix, group: Group, lines: np.ndarray, count: int, side:
 
 def of_sparse(matrix: Matrix, k: int, name: str) -> Triples:
     """Lanczos on the sparse matrix."""
-    return _or_zero(Products.of(matrix), matrix.largest > 0, k, name)
+    return _or_zero(matrix.products, matrix.largest > 0, k, name)
 
 
 def of_products(products: Products, k: int, name: str) -> Triples:

@@ -17,11 +17,11 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from .._errors import ArgumentError, NotFiniteWarning
+from .._progress import Tracker, tracking
 from . import _checkpoint
 from ._arguments import whole
 from ._density import probes
 from ._flow import Flow
-from ._progress import Bar
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,12 +105,12 @@ def fit(
     if record["stopped"] == "epochs" and len(record["losses"]) < epochs:
         record["stopped"] = ""  # more epochs are asked for than at the time
     batches = len(train) // batch_size
-    with Bar(progress, epochs * batches) as bar:
+    with tracking(progress) as tracker:
         for epoch in range(len(record["losses"]), epochs):
             if record["stopped"]:
                 break
-            bar.at(epoch * batches, _said(epoch, record))
-            state = _epoch(state, record, programs, train, held, jax.random.fold_in(key, epoch), bar)
+            tracker.begin(_said(epoch, record), epochs * batches, epoch * batches)
+            state = _epoch(state, record, programs, train, held, jax.random.fold_in(key, epoch), tracker)
             _judge(record, epochs, patience)
             if path is not None and (record["stopped"] or (epoch + 1) % every == 0):
                 _checkpoint.save(path, state, record, run)
@@ -134,7 +134,7 @@ def _whole(unravel: Any, static: Any, vector: Any) -> Any:
 
 
 def _epoch(state: _State, record: dict[str, Any], programs: Programs, train: Any, held: Any, key: Any,
-           bar: Bar) -> _State:  # fmt: skip
+           tracker: Tracker) -> _State:  # fmt: skip
     """One pass over the data, and the loss on what was held out."""
     for_order, for_steps, for_check = jax.random.split(key, 3)
     order = jax.random.permutation(for_order, len(train))
@@ -144,7 +144,8 @@ def _epoch(state: _State, record: dict[str, Any], programs: Programs, train: Any
     for k in range(len(train) // programs.batch_size):
         vector, optimiser, loss, alive = programs.step(vector, optimiser, alive, train, order, k, for_steps)
         losses.append(loss)
-        bar.advance()
+        tracker.advance()
+        tracker.show(tracker.phase)
     if not bool(alive):
         record["stopped"] = "not finite"
         return _State(vector, optimiser, best, alive, base)

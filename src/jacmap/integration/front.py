@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .._differences.progress import Tracker, tracking
 from .._errors import ArgumentError
+from .._progress import Tracker, tracking
 from .cubature import cubature
 from .examine import SAMPLE, examine_faces, examine_map, sample
 from .gauss import gauss

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._differences.progress import Tracker
+from .._progress import Tracker
 
 Array = np.ndarray
 

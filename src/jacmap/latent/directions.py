@@ -12,7 +12,7 @@ import numpy as np
 from jax.experimental.sparse.linalg import lobpcg_standard
 
 from .._errors import ArgumentError
-from .._linear.lanczos import Products, largest
+from .._lanczos import Products, largest
 from ._flat import Flat
 
 Array = jax.Array

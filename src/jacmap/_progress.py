@@ -24,9 +24,9 @@ class Tracker:
         self.phase, self.done, self.total = "", 0, 0
         self._bar: Progress | None = None
 
-    def begin(self, phase: str, total: int = 0) -> None:
-        """A new phase of `total` steps; 0: not known."""
-        self.phase, self.done, self.total = phase, 0, total
+    def begin(self, phase: str, total: int = 0, done: int = 0) -> None:
+        """A new phase of `total` steps (0: not known), so many of them done."""
+        self.phase, self.done, self.total = phase, done, total
 
     def advance(self) -> None:
         """One step of the phase is done."""
@@ -34,6 +34,10 @@ class Tracker:
 
     def calls(self, count: int) -> None:
         """So many calls of f in all."""
+        self.show(f"{self.phase}: {count} calls")
+
+    def show(self, text: str) -> None:
+        """What is done, with these words, where it is time to show anything."""
         if self.silent or time.perf_counter() - self.started < self.patience:
             return
         if self._bar is None:
@@ -41,7 +45,6 @@ class Tracker:
             self._bar = Progress(*columns, console=Console(stderr=True, force_terminal=self.wanted), transient=True)
             self._bar.start()
             self._bar.add_task("")
-        text = f"{self.phase}: {count} calls"
         self._bar.update(self._bar.task_ids[0], description=text, completed=self.done, total=self.total or None)
 
     def stop(self) -> None:
