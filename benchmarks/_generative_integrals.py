@@ -13,6 +13,7 @@ import numpy as np
 import optax
 from _table import Row, Tick
 from jax.scipy import stats
+from numpyro.distributions import StudentT
 from scipy.special import gammaln
 from sklearn.datasets import load_diabetes
 
@@ -127,65 +128,35 @@ def regression() -> tuple[Callable[[Any], Any], float, Any, Any]:
     return log_joint, float(truth), inputs, outputs
 
 
-class Coupling(eqx.Module):
-    """Affine couplings of the two halves in turn, then a triangular matrix and a shift; no determinant by hand."""
+class Guess(eqx.Module):
+    """A Gaussian's triangular factor and mean, to be trained with the couplings before it."""
 
-    nets: list[eqx.nn.MLP]
-    scale: jax.Array
-    shift: jax.Array
+    factor: jax.Array
+    mean: jax.Array
 
-    def __init__(self, scale: Any, shift: Any, layers: int, key: Any):
-        size = len(shift)
-        self.nets = []
-        for k, each in enumerate(jax.random.split(key, layers)):
-            kept = size // 2 if k % 2 == 0 else size - size // 2
-            net = eqx.nn.MLP(kept, 2 * (size - kept), 32, 1, jnp.tanh, key=each)
-            self.nets.append(eqx.tree_at(lambda m: m.layers[-1].weight, net, net.layers[-1].weight * 0.01))
-        self.scale, self.shift = scale, shift
+    def __call__(self, z: Any) -> Any:
+        return jnp.tril(self.factor) @ z + self.mean
 
-    def noise_to_data(self, z: Any) -> Any:
-        for net in self.nets:
-            kept, moved = z[: net.in_size], z[net.in_size :]
-            log_scale, shift = jnp.split(net(kept), 2)
-            z = jnp.concatenate([moved * jnp.exp(jnp.tanh(log_scale)) + shift, kept])
-        return jnp.tril(self.scale) @ z + self.shift
-
-    def data_to_noise(self, x: Any) -> Any:
-        z = jax.scipy.linalg.solve_triangular(jnp.tril(self.scale), x - self.shift, lower=True)
-        for net in reversed(self.nets):
-            moved, kept = z[: -net.in_size], z[-net.in_size :]
-            log_scale, shift = jnp.split(net(kept), 2)
-            z = jnp.concatenate([kept, (moved - shift) * jnp.exp(-jnp.tanh(log_scale))])
-        return z
+    def inverse(self, x: Any) -> Any:
+        return jax.scipy.linalg.solve_triangular(jnp.tril(self.factor), x - self.mean, lower=True)
 
 
-class Proposal(eqx.Module):
-    """A flow over Student's t: its tails are wider than the posterior's, so that the weights have a variance."""
+def trained(log_target: Callable[[Any], Any], start: Any, spread: Any, steps: int, tick: Tick) -> jm.flows.Flow:
+    """A proposal by the evidence lower bound, from a Gaussian guess on.
 
-    flow: Coupling
-    freedom: float = eqx.field(static=True, default=12.0)
-
-    def sample(self, key: Any, shape: tuple[int, ...]) -> Any:
-        z = jax.random.t(key, self.freedom, (*shape, len(self.flow.shift)), self.flow.shift.dtype)
-        return jax.vmap(self.flow.noise_to_data)(z)
-
-    def log_prob(self, x: Any) -> Any:
-        z, (_, log) = jm.value_and_slogdet(lambda v: self.flow.data_to_noise(v))(x)
-        return jnp.sum(stats.t.logpdf(z, self.freedom)) + log
-
-
-def trained(log_target: Callable[[Any], Any], start: Any, spread: Any, steps: int, tick: Tick) -> Proposal:
-    """A proposal by the evidence lower bound, from a Gaussian guess on."""
-    moving, fixed = eqx.partition(Proposal(Coupling(spread, start, 4, jax.random.key(0))), eqx.is_inexact_array)
+    Over Student's t: its tails are wider than the posterior's, so that the weights have a variance.
+    """
+    couplings = jm.flows.real_nvp(len(start), key=jax.random.key(0), layers=4, width=32)
+    base = StudentT(12.0).expand((len(start),)).to_event(1)
+    flow = jm.flows.Flow(jm.flows.Chain(couplings, Guess(spread, start)), base, direction="noise_to_data")
+    moving, fixed = eqx.partition(flow.transform, eqx.is_inexact_array)
     rule = optax.adam(optax.cosine_decay_schedule(2e-3, steps))
     state = rule.init(moving)
 
     def loss(moving: Any, key: Any) -> Any:
-        proposal = eqx.combine(moving, fixed)
-        z = jax.random.t(key, proposal.freedom, (128, len(start)), start.dtype)
-        x, (_, log) = jax.vmap(jm.value_and_slogdet(proposal.flow.noise_to_data))(z)
-        entropy = jnp.sum(stats.t.logpdf(z, proposal.freedom), axis=1) - log
-        return jnp.mean(entropy - jax.vmap(log_target)(x))
+        z = base.sample(key, (128,))
+        x, (_, log) = jax.vmap(jm.value_and_slogdet(eqx.combine(moving, fixed)))(z)
+        return jnp.mean(base.log_prob(z) - log - jax.vmap(log_target)(x))
 
     @jax.jit
     def step(moving: Any, state: Any, key: Any) -> Any:
@@ -197,7 +168,7 @@ def trained(log_target: Callable[[Any], Any], start: Any, spread: Any, steps: in
         if k % 100 == 0:
             tick(f"training the proposal, step {k} of {steps}")
         moving, state = step(moving, state, jax.random.key(k + 1))
-    return eqx.combine(moving, fixed)
+    return jm.flows.Flow(eqx.combine(moving, fixed), base, direction="noise_to_data")
 
 
 def evidence(quick: bool, tick: Tick) -> Iterator[Row]:
@@ -213,7 +184,7 @@ def evidence(quick: bool, tick: Tick) -> Iterator[Row]:
     spread = jnp.asarray(np.linalg.cholesky(np.block([
         [covariance, np.zeros((size, 1))], [np.zeros((1, size)), np.full((1, 1), 2 / len(outputs))],
     ])))  # fmt: skip
-    proposal = trained(log_target, start, spread, 200 if quick else 1000, tick)
+    proposal = trained(log_target, start, spread, 500 if quick else 1000, tick)
     seeds = 20 if quick else 100
     found = []
     for seed in range(seeds):
