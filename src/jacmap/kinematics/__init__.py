@@ -1,0 +1,11 @@
+"""Kinematics of robots (extra ``jacmap[robotics]``): where links are, and how joints move them."""
+
+try:
+    import jaxlie  # noqa: F401
+    import yourdfpy  # noqa: F401
+except ModuleNotFoundError as error:
+    raise ImportError("jacmap.kinematics needs jaxlie and yourdfpy: pip install 'jacmap[robotics]'") from error
+
+from ._robot import Robot
+
+__all__ = ["Robot"]

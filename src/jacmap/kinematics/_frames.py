@@ -1,0 +1,188 @@
+"""Where every link is: quaternions and positions, multiplied along the tree with all that is known left out.
+
+A number is a Python float where the file alone says what it is and an array (...) of q's batch axes otherwise, so all
+is elementwise over a batch, which XLA compiles to loops over long vectors and not to many products of tiny matrices;
+and a product with a known zero, of which a robot's drawing is full, is never formed, so that the engine's pattern shows
+only what a joint really moves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from ._model import Joint, Model
+
+Array = jax.Array
+Number = float | Array
+Vector = tuple[Number, Number, Number]
+Quaternion = tuple[Number, Number, Number, Number]  # w, x, y, z; of length one
+
+# A sine of π, as rpy="0 0 3.14159265358979" has it, is a zero up to rounding.
+ROUNDING = 1e-15
+
+
+def total(*products: tuple[float, Number, Number]) -> Number:
+    """Σ sign·a·b, in which known zeros take no part."""
+    known, found = 0.0, cast(Number, 0.0)
+    for sign, a, b in products:
+        if isinstance(a, float) and isinstance(b, float):
+            known += sign * a * b
+        elif not (_is(a, 0.0) or _is(b, 0.0)):
+            product = b if _is(a, 1.0) else a if _is(b, 1.0) else a * b
+            if sign != 1.0:
+                product = -product if sign == -1.0 else sign * product
+            found = product if _is(found, 0.0) else found + product
+    return found if known == 0.0 else known if _is(found, 0.0) else found + known
+
+
+def _is(number: Number, value: float) -> bool:
+    return isinstance(number, float) and number == value
+
+
+def plus(a: Vector, b: Vector) -> Vector:
+    return cast(Vector, tuple(total((1.0, x, 1.0), (1.0, y, 1.0)) for x, y in zip(a, b, strict=True)))
+
+
+def minus(a: Vector, b: Vector) -> Vector:
+    return cast(Vector, tuple(total((1.0, x, 1.0), (-1.0, y, 1.0)) for x, y in zip(a, b, strict=True)))
+
+
+def cross(a: Vector, b: Vector) -> Vector:
+    (u, v, w), (x, y, z) = a, b
+    return (
+        total((1.0, v, z), (-1.0, w, y)),
+        total((1.0, w, x), (-1.0, u, z)),
+        total((1.0, u, y), (-1.0, v, x)),
+    )
+
+
+def product(a: Quaternion, b: Quaternion) -> Quaternion:
+    """The turn b, then a."""
+    (s, t, u, v), (w, x, y, z) = a, b
+    return (
+        total((1.0, s, w), (-1.0, t, x), (-1.0, u, y), (-1.0, v, z)),
+        total((1.0, s, x), (1.0, t, w), (1.0, u, z), (-1.0, v, y)),
+        total((1.0, s, y), (-1.0, t, z), (1.0, u, w), (1.0, v, x)),
+        total((1.0, s, z), (1.0, t, y), (-1.0, u, x), (1.0, v, w)),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """A pose relative to the base."""
+
+    turn: Quaternion
+    position: Vector
+
+    def column(self, k: int) -> Vector:
+        """The k-th axis of the frame."""
+        w, x, y, z = self.turn
+        first, second, third = (x, y, z)[k:] + (x, y, z)[:k]  # the rows k, k + 1, k + 2 (mod 3) of the rotation
+        rows = (
+            total((1.0, 1.0, 1.0), (-2.0, second, second), (-2.0, third, third)),
+            total((2.0, first, second), (2.0, w, third)),
+            total((2.0, first, third), (-2.0, w, second)),
+        )
+        return cast(Vector, rows[-k:] + rows[:-k] if k else rows)
+
+    def rotate(self, v: Vector) -> Vector:
+        """v, given along the frame's axes, along the base's."""
+        if all(_is(number, 0.0) for number in v):
+            return v
+        columns = [self.column(k) if not _is(v[k], 0.0) else (0.0, 0.0, 0.0) for k in range(3)]
+        return cast(Vector, tuple(total(*((1.0, columns[k][i], v[k]) for k in range(3))) for i in range(3)))
+
+    def back(self, v: Vector) -> Vector:
+        """v, given along the base's axes, along the frame's."""
+        return cast(
+            Vector, tuple(total(*((1.0, x, y) for x, y in zip(self.column(k), v, strict=True))) for k in range(3))
+        )
+
+    def then(self, other: Frame) -> Frame:
+        """The frame that lies in this one as `other` lies in the base."""
+        return Frame(product(self.turn, other.turn), plus(self.position, self.rotate(other.position)))
+
+
+IDENTITY = Frame((1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
+
+
+@dataclass(frozen=True, eq=False)
+class Mover:
+    """A joint on the way to a link, as seen from the base: its axis, and a point on it."""
+
+    joint: Joint
+    axis: Vector
+    origin: Vector
+
+
+class Tree:
+    """The links of a model: frames are worked out once each, and only those on the paths that are asked for."""
+
+    def __init__(self, model: Model, q: Array):
+        self.model = model
+        self.q = [q[..., j] for j in range(len(model.joints))]
+        self._frames: dict[str, Frame] = {}
+        self._movers: dict[str, Mover] = {}
+
+    def frame(self, link: str) -> Frame:
+        """Of a link."""
+        joints = self.model.path(link)
+        still: list[Joint] = []
+        frame = IDENTITY
+        for joint in joints:
+            still.append(joint)
+            if joint.number is not None:
+                frame = self._moved(frame, still)
+                still = []
+        return frame.then(constant(still)) if still else frame
+
+    def movers(self, link: str) -> list[Mover]:
+        """The moving joints from the base to the link."""
+        self.frame(link)
+        return [self._movers[joint.name] for joint in self.model.path(link) if joint.number is not None]
+
+    def _moved(self, frame: Frame, still: list[Joint]) -> Frame:
+        """Through fixed joints, as one constant, and a moving one."""
+        joint = still[-1]
+        if joint.child not in self._frames:
+            assert joint.number is not None
+            before = frame.then(constant(still))
+            axis = cast(Vector, known(joint.axis))
+            amount = total((1.0, joint.multiplier, self.q[joint.number]), (1.0, joint.offset, 1.0))
+            self._movers[joint.name] = Mover(joint, before.rotate(axis), before.position)
+            self._frames[joint.child] = before.then(_motion(joint, axis, amount))
+        return self._frames[joint.child]
+
+
+def _motion(joint: Joint, axis: Vector, amount: Number) -> Frame:
+    if not joint.turns:
+        return Frame(IDENTITY.turn, cast(Vector, tuple(total((1.0, x, amount)) for x in axis)))
+    half = amount * 0.5
+    sine = jnp.sin(half)
+    return Frame(cast(Quaternion, (jnp.cos(half), *(total((1.0, x, sine)) for x in axis))), IDENTITY.position)
+
+
+def constant(joints: list[Joint]) -> Frame:
+    """What fixed joints, and the place of the last one, make together."""
+    rotation, translation = np.eye(3), np.zeros(3)
+    for joint in joints:
+        translation = translation + rotation @ joint.translation
+        rotation = rotation @ joint.rotation
+    turn = Rotation.from_matrix(rotation).as_quat(scalar_first=True)
+    return Frame(cast(Quaternion, known(turn)), cast(Vector, known(translation)))
+
+
+def known(numbers: np.ndarray) -> tuple[float, ...]:
+    return tuple(0.0 if abs(x) < ROUNDING else float(x) for x in numbers)
+
+
+def stacked(numbers: list[Number], q: Array) -> Array:
+    """(..., k): numbers beside each other, those that the file alone knows spread over the batch."""
+    shape = q.shape[:-1]
+    return jnp.stack([jnp.broadcast_to(jnp.asarray(x, q.dtype), shape) for x in numbers], axis=-1)
