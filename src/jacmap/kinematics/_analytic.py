@@ -17,7 +17,7 @@ Coordinates = Literal["rpy", "quaternion"]
 def coordinates(model: Model, link: str, kind: Coordinates, q: Array, point: Array | None = None) -> Array:
     """(..., 6) position and roll, pitch, yaw (the rotation is Rz(yaw)·Ry(pitch)·Rx(roll), URDF's rpy), or (..., 7)
     position and quaternion w, x, y, z."""
-    end = Tree(model, q).frame(link)
+    end = Tree(model, [link], q).frame(link)
     place = end.position
     if point is not None:
         place = plus(place, end.rotate((point[..., 0], point[..., 1], point[..., 2])))

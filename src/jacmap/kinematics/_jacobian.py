@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from .._errors import ArgumentError
-from ._frames import Frame, Mover, Number, Tree, Vector, cross, minus, plus, stacked, total
+from ._frames import ZERO, Frame, Mover, Number, Tree, Vector, cross, minus, plus, stacked, total
 from ._model import Model
 
 Array = jax.Array
@@ -27,7 +27,7 @@ def geometric(model: Model, link: str, frame: Reference, q: Array, point: Array 
     al. 2009, Robotics, 3.1). The same matrix by `jm.jacobian` of the coordinates log(T(q)⁻¹ T(q + d)) at d = 0, which
     the tests hold this against, pushes n directions through the chain.
     """
-    tree = Tree(model, q)
+    tree = Tree(model, [link], q)
     end = tree.frame(link)
     if point is not None:
         end = Frame(end.turn, plus(end.position, end.rotate((point[..., 0], point[..., 1], point[..., 2]))))
@@ -45,10 +45,9 @@ def geometric(model: Model, link: str, frame: Reference, q: Array, point: Array 
 
 def _twist(mover: Mover, end: Frame, frame: Reference) -> tuple[Vector, Vector]:
     """(linear, angular) for a unit speed of one joint."""
-    nothing: Vector = (0.0, 0.0, 0.0)
     if frame == "world":  # of the point of the link that is passing the base's origin
         linear = cross(mover.origin, mover.axis) if mover.joint.turns else mover.axis
-        return linear, mover.axis if mover.joint.turns else nothing
+        return linear, mover.axis if mover.joint.turns else ZERO
     linear = cross(mover.axis, minus(end.position, mover.origin)) if mover.joint.turns else mover.axis
-    angular = mover.axis if mover.joint.turns else nothing
+    angular = mover.axis if mover.joint.turns else ZERO
     return (linear, angular) if frame == "local_world_aligned" else (end.back(linear), end.back(angular))

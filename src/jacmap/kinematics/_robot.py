@@ -175,7 +175,7 @@ class Robot:
 
 def _parameters(model: Model, links: Sequence[str], q: Array) -> Array:
     """(..., links, 7): quaternion and position of each."""
-    tree = Tree(model, q)
+    tree = Tree(model, links, q)
     frames = [tree.frame(link) for link in links]
     numbers = stacked([number for frame in frames for number in (*frame.turn, *frame.position)], q)
     return jnp.reshape(numbers, (*q.shape[:-1], len(frames), 7))
