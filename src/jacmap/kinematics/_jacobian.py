@@ -27,7 +27,19 @@ def geometric(model: Model, link: str, frame: Reference, q: Array, point: Array 
     al. 2009, Robotics, 3.1). The same matrix by `jm.jacobian` of the coordinates log(T(q)⁻¹ T(q + d)) at d = 0, which
     the tests hold this against, pushes n directions through the chain.
     """
+    return _columns(model, Tree(model, [link], q), link, frame, q, point)
+
+
+def pose_and_jacobian(model: Model, link: str, q: Array) -> tuple[Array, Array, Array]:
+    """(quaternion w x y z (..., 4), position (..., 3), geometric Jacobian along the base's axes (..., 6, n)), from one
+    walk through the tree."""
     tree = Tree(model, [link], q)
+    end = tree.frame(link)
+    J = _columns(model, tree, link, "local_world_aligned", q, None)
+    return stacked(list(end.turn), q), stacked(list(end.position), q), J
+
+
+def _columns(model: Model, tree: Tree, link: str, frame: Reference, q: Array, point: Array | None) -> Array:
     end = tree.frame(link)
     if point is not None:
         end = Frame(end.turn, plus(end.position, end.rotate((point[..., 0], point[..., 1], point[..., 2]))))

@@ -38,7 +38,7 @@ class Robot:
 
     def __init__(self, model: Model):
         self._model = model
-        self._compiled: dict[Hashable, Callable[..., Array]] = {}
+        self._compiled: dict[Hashable, Callable[..., Any]] = {}
         self.name = model.name
         self.joints, self.links = model.joints, model.links
         self.base = next(link for link in model.links if link not in model.holding)
@@ -168,9 +168,13 @@ class Robot:
             raise ArgumentError(f"{name}: got {q.dtype}, expected real numbers")
         return q if jnp.issubdtype(q.dtype, jnp.floating) else q.astype(jnp.result_type(float))
 
+    def compiled(self, key: Hashable, function: Callable[..., Any]) -> Callable[..., Any]:
+        """`function`, compiled once under this name."""
+        return self._compiled.setdefault(key, jax.jit(function))
+
     def _run(self, key: Hashable, function: Callable[..., Array], q: Any, *rest: Array) -> Array:
         q = self.check_q(q)
-        return self._compiled.setdefault(key, jax.jit(function))(q, *(x.astype(q.dtype) for x in rest))
+        return self.compiled(key, function)(q, *(x.astype(q.dtype) for x in rest))
 
 
 def _parameters(model: Model, links: Sequence[str], q: Array) -> Array:
