@@ -175,7 +175,7 @@ def _pytorch(q: np.ndarray) -> Callable[[], np.ndarray]:
         chain = pytorch_kinematics.build_serial_chain_from_urdf(PANDA.read_bytes(), "panda_hand")
     chain = chain.to(dtype=torch.float64)
     torch.set_num_threads(os.cpu_count() or 1)
-    angles = torch.as_tensor(q)
+    angles = torch.as_tensor(q.copy())
 
     def run() -> np.ndarray:
         with torch.no_grad():

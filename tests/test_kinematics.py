@@ -24,15 +24,7 @@ FRAX = Path(importlib.util.find_spec("frax").submodule_search_locations[0])  # t
 PANDA = FRAX / "assets/franka_panda/panda.urdf"
 FRAMES = ("world", "local", "local_world_aligned")
 
-# Three parallel axes and two more: a planar arm with a wrist whose middle joint is `bend`; all lengths are one.
-ARM = "<robot name='arm'>" + "".join(f"<link name='l{k}'/>" for k in range(7)) + "".join(
-    f"<joint name='{name}' type='revolute'><parent link='l{k}'/><child link='l{k + 1}'/><origin xyz='{place}'/>"
-    f"<axis xyz='{axis}'/><limit lower='-3' upper='3'/></joint>"
-    for k, (name, place, axis) in enumerate(
-        [("pan", "0 0 0", "0 0 1"), ("lift", "0 0 1", "0 1 0"), ("elbow", "1 0 0", "0 1 0"),
-         ("roll", "1 0 0", "1 0 0"), ("bend", "0 0 0", "0 1 0"), ("spin", "0 0 0", "1 0 0")]
-    )
-) + "</robot>"  # fmt: skip
+ARM = Path(__file__).parents[1] / "examples/arm.urdf"
 
 
 @pytest.fixture(scope="module")
@@ -229,14 +221,14 @@ def test_damped_speeds_are_the_minimiser_and_bounded(arm: Any) -> None:
     V = np.array([1.0, 0, 0, 0, 0, 0])  # along the stretched arm: lost
     near = np.array([0.2, 0.3, 1e-7, 0.1, 1e-7, 0.0])
     for q in (straight, near):
-        J = np.asarray(arm.jacobian(q, "l6"))
+        J = np.asarray(arm.jacobian(q, "flange"))
         expected = np.linalg.solve(J.T @ J + damping**2 * np.eye(6), J.T @ V)
-        found = np.asarray(kin.joint_speeds(arm, q, V, "l6", damping=damping))
+        found = np.asarray(kin.joint_speeds(arm, q, V, "flange", damping=damping))
         np.testing.assert_allclose(found, expected, atol=1e-10)
         assert np.linalg.norm(found) <= 1 / (2 * damping)
-    undamped = kin.joint_speeds(arm, straight, V, "l6")
+    undamped = kin.joint_speeds(arm, straight, V, "flange")
     assert np.isfinite(undamped).all() and np.abs(undamped).max() < 1e-6
-    assert np.isfinite(kin.joint_speeds(arm, straight.astype(np.float32), V.astype(np.float32), "l6")).all()
+    assert np.isfinite(kin.joint_speeds(arm, straight.astype(np.float32), V.astype(np.float32), "flange")).all()
 
 
 @pytest.mark.parametrize("measure", ["yoshikawa", "inverse_condition", "smallest"])
@@ -246,11 +238,11 @@ def test_manipulability_and_its_gradient(arm: Any, measure: str, part: str) -> N
     rows = {"all": slice(6), "translation": slice(3), "rotation": slice(3, 6)}[part]
 
     def figure(q: Any) -> np.ndarray:
-        s = np.linalg.svd(np.asarray(arm.jacobian(q, "l6"))[:, rows], compute_uv=False)
+        s = np.linalg.svd(np.asarray(arm.jacobian(q, "flange"))[:, rows], compute_uv=False)
         return {"yoshikawa": s.prod(-1), "inverse_condition": s[:, -1] / s[:, 0], "smallest": s[:, -1]}[measure]
 
-    np.testing.assert_allclose(kin.manipulability(arm, q, "l6", measure, part), figure(q), atol=1e-13)
-    gradient = kin.manipulability_gradient(arm, q, "l6", measure, part)
+    np.testing.assert_allclose(kin.manipulability(arm, q, "flange", measure, part), figure(q), atol=1e-13)
+    gradient = kin.manipulability_gradient(arm, q, "flange", measure, part)
     h = 1e-6
     for j in range(6):
         step = h * np.eye(6)[j]
@@ -260,18 +252,18 @@ def test_manipulability_and_its_gradient(arm: Any, measure: str, part: str) -> N
 def test_gradients_at_singular_poses_are_finite(arm: Any) -> None:
     for measure in ("yoshikawa", "inverse_condition", "smallest"):
         for part in ("all", "translation", "rotation"):
-            gradient = kin.manipulability_gradient(arm, np.zeros((1, 6)), "l6", measure, part)
+            gradient = kin.manipulability_gradient(arm, np.zeros((1, 6)), "flange", measure, part)
             assert gradient.shape == (1, 6) and np.isfinite(gradient).all()
 
 
 def test_ellipsoids(arm: Any) -> None:
     q = arm.random(0)
-    J = np.asarray(arm.jacobian(q, "l6"))[:3]
-    speed, force = kin.velocity_ellipsoid(arm, q, "l6"), kin.force_ellipsoid(arm, q, "l6")
+    J = np.asarray(arm.jacobian(q, "flange"))[:3]
+    speed, force = kin.velocity_ellipsoid(arm, q, "flange"), kin.force_ellipsoid(arm, q, "flange")
     shape = speed.axes @ jnp.diag(speed.lengths**2) @ speed.axes.T
     np.testing.assert_allclose(shape, J @ J.T, atol=1e-13)
     np.testing.assert_allclose(force.axes @ jnp.diag(force.lengths**-2) @ force.axes.T, J @ J.T, atol=1e-12)
-    stretched = kin.force_ellipsoid(arm, np.zeros(6), "l6")
+    stretched = kin.force_ellipsoid(arm, np.zeros(6), "flange")
     assert np.isinf(stretched.lengths[0]) and np.isfinite(stretched.lengths[1:]).all()
     np.testing.assert_allclose(np.abs(stretched.axes[:, 0]), [1, 0, 0], atol=1e-12)
     one_joint = kin.velocity_ellipsoid(kin.Robot.from_urdf(TREE), np.zeros(3), "arm", "rotation")
@@ -280,26 +272,26 @@ def test_ellipsoids(arm: Any) -> None:
 
 # -- singular poses ----------------------------------------------------------------------------------------------------
 def test_the_singular_poses_of_an_arm_with_a_spherical_wrist(arm: Any) -> None:
-    found = {pose.causes: pose for pose in kin.singular_poses(arm, "l6", starts=64)}
+    found = {pose.causes: pose for pose in kin.singular_poses(arm, "flange", starts=64)}
     assert set(found) == {("elbow",), ("bend",), ("lift", "elbow")}
     for pose in found.values():
-        J = np.asarray(arm.jacobian(pose.q, "l6"))
+        J = np.asarray(arm.jacobian(pose.q, "flange"))
         assert pose.smallest < 1e-12 and np.abs(pose.lost @ J).max() < 1e-10
         assert (pose.q >= arm.lower).all() and (pose.q <= arm.upper).all()
     wrist, elbow, shoulder = found["bend",], found["elbow",], found["lift", "elbow"]
     np.testing.assert_allclose(np.sin(wrist.q[4]), 0, atol=1e-9)
     np.testing.assert_allclose(np.sin(elbow.q[2]), 0, atol=1e-9)
     assert {"roll", "spin"} <= set(wrist.dependent) and not {"pan", "bend"} & set(wrist.dependent)
-    place = np.asarray(arm.pose(shoulder.q, "l6").translation())
+    place = np.asarray(arm.pose(shoulder.q, "flange").translation())
     np.testing.assert_allclose(place[:2], 0, atol=1e-9)  # the wrist's centre is on the axis of `pan`
-    reach = np.asarray(arm.pose(elbow.q, "l6").translation()) - [0, 0, 1]
+    reach = np.asarray(arm.pose(elbow.q, "flange").translation()) - [0, 0, 0.3]
     assert np.linalg.norm(np.cross(elbow.lost[:3], reach)) < 1e-6 and np.linalg.norm(elbow.lost[3:]) < 1e-6
     assert str(elbow).startswith("lost: translation along (") and "made by elbow;" in str(elbow)
 
 
 def test_the_nearest_singular_pose(arm: Any) -> None:
     q = np.array([0.3, 0.5, 1.2, 0.4, 0.1, 0.2])
-    near = kin.nearest_singular(arm, q, "l6")
+    near = kin.nearest_singular(arm, q, "flange")
     assert near is not None and near.causes == ("bend",)
     assert near.distance == pytest.approx(0.1, abs=1e-8)  # turn `bend` alone back to 0
     slider = "<robot name='r'><link name='a'/><link name='b'/><joint name='j' type='prismatic'><parent link='a'/>" \
