@@ -1,4 +1,4 @@
-"""Kinematics of robots (extra ``jacmap[robotics]``): where links are, and how joints move them."""
+"""Kinematics of robots (extra ``jacmap[robotics]``): where links are, and what joints make of them."""
 
 try:
     import jaxlie  # noqa: F401
@@ -8,7 +8,31 @@ except ModuleNotFoundError as error:
 
 from ._control import Speeds, centring, control
 from ._inverse import Solution, inverse_kinematics
+from ._manipulability import Ellipsoid, force_ellipsoid, manipulability, manipulability_gradient, velocity_ellipsoid
 from ._robot import Robot
+from ._singular import SingularPose, nearest_singular, singular_poses
 from ._track import Track, track
+from ._velocity import joint_speeds, torques, twist, wrench
 
-__all__ = ["Robot", "Solution", "Speeds", "Track", "centring", "control", "inverse_kinematics", "track"]
+__all__ = [
+    "Ellipsoid",
+    "Robot",
+    "SingularPose",
+    "Solution",
+    "Speeds",
+    "Track",
+    "centring",
+    "control",
+    "force_ellipsoid",
+    "inverse_kinematics",
+    "joint_speeds",
+    "manipulability",
+    "manipulability_gradient",
+    "nearest_singular",
+    "singular_poses",
+    "torques",
+    "track",
+    "twist",
+    "velocity_ellipsoid",
+    "wrench",
+]

@@ -114,7 +114,7 @@ def control(
     batch = jnp.broadcast_shapes(q.shape[:-1], twist.shape[:-1], null.shape[:-1])
     q, twist, null = (jnp.broadcast_to(x, (*batch, x.shape[-1])) for x in (q, twist, null))
     function = functools.partial(_speeds, robot._model, link, frame, method)
-    program = robot.compiled(("control", link, frame, method), function)
+    program = robot.kept(("control", link, frame, method), lambda: jax.jit(function))
     return program(q, twist, null, *limits_of(robot, q.dtype), jnp.asarray(dt, q.dtype))
 
 

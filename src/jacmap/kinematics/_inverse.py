@@ -136,7 +136,7 @@ def inverse_kinematics(
     else:
         further, seeds = len(given), jnp.clip(given.astype(dtype), *limits)
     function = functools.partial(_solve, robot._model, link, task, further)
-    program = robot.compiled(("inverse", link, task, further), function)
+    program = robot.kept(("inverse", link, task, further), lambda: jax.jit(function))
     found = program(turn, position, first, seeds, limits, tolerances)
     return jax.tree.map(lambda leaf: leaf.reshape(*batch, *leaf.shape[1:]), found)
 

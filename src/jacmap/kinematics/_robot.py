@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,7 @@ from ._model import Model, read
 
 Array = jax.Array
 Kind = Literal["geometric", "rpy", "quaternion"]
+Kept = TypeVar("Kept")
 
 
 class Robot:
@@ -38,7 +39,7 @@ class Robot:
 
     def __init__(self, model: Model):
         self._model = model
-        self._compiled: dict[Hashable, Callable[..., Any]] = {}
+        self._kept: dict[Hashable, Any] = {}
         self.name = model.name
         self.joints, self.links = model.joints, model.links
         self.base = next(link for link in model.links if link not in model.holding)
@@ -56,6 +57,11 @@ class Robot:
 
     def __repr__(self) -> str:
         return f"Robot({self.name!r}, {len(self.joints)} joints, {len(self.links)} links)"
+
+    def above(self, link: str) -> tuple[str, ...]:
+        """The links between this one and the base, the nearest first, the base last. Raises `ArgumentError`."""
+        self.check_link(link)
+        return tuple(joint.parent for joint in reversed(self._model.path(link)))
 
     # -- where the links are -----------------------------------------------------------------------------------
     def pose(self, q: Any, link: str) -> jaxlie.SE3:
@@ -168,13 +174,15 @@ class Robot:
             raise ArgumentError(f"{name}: got {q.dtype}, expected real numbers")
         return q if jnp.issubdtype(q.dtype, jnp.floating) else q.astype(jnp.result_type(float))
 
-    def compiled(self, key: Hashable, function: Callable[..., Any]) -> Callable[..., Any]:
-        """`function`, compiled once under this name."""
-        return self._compiled.setdefault(key, jax.jit(function))
+    def kept(self, key: Hashable, make: Callable[[], Kept]) -> Kept:
+        """What is worked out once for this robot, such as a compiled function."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]
 
     def _run(self, key: Hashable, function: Callable[..., Array], q: Any, *rest: Array) -> Array:
         q = self.check_q(q)
-        return self.compiled(key, function)(q, *(x.astype(q.dtype) for x in rest))
+        return self.kept(key, lambda: jax.jit(function))(q, *(x.astype(q.dtype) for x in rest))
 
 
 def _parameters(model: Model, links: Sequence[str], q: Array) -> Array:

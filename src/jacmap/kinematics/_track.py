@@ -70,7 +70,8 @@ def track(
     check_dt(dt)
     limits = limits_of(robot, q.dtype)
     middles, weight = springs_of(robot, q.dtype)
-    program = robot.compiled(("track", link, method), functools.partial(_track, robot._model, link, method))
+    function = functools.partial(_track, robot._model, link, method)
+    program = robot.kept(("track", link, method), lambda: jax.jit(function))
     return program(q, numbers, middles, centre * weight, *limits, jnp.asarray(dt, q.dtype))
 
 
