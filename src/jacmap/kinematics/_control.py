@@ -68,11 +68,17 @@ class Speeds:
         held = ", ".join(map(str, np.flatnonzero(self.limited)))
         why = [f"joints {held} are at a limit"] if held else []
         if float(self.smallest) < NEAR:
-            why.append(f"the pose is nearly singular (smallest singular value {float(self.smallest):.2g})")
-        return f"{linear:.3g} m/s and {angular:.3g} rad/s of the twist are given up: {' and '.join(why) or 'rank of J'}"
+            why.append(f"the pose is nearly singular (smallest singular value {_short(self.smallest)})")
+        size = f"{_short(linear)} m/s and {_short(angular)} rad/s"
+        return f"{size} of the twist are given up: {' and '.join(why) or 'rank of J'}"
 
     def _size(self) -> float:
         return 1e-6 + float(np.max(np.linalg.norm(np.asarray(self.twist) + np.asarray(self.given_up), axis=-1)))
+
+
+def _short(size: Any) -> str:
+    """Three digits; what is rounding alone is zero."""
+    return f"{float(size) if size > 1e-9 else 0:.3g}"
 
 
 def control(
