@@ -82,6 +82,15 @@ def test_single_precision_stays_single(panda: Any) -> None:
     assert panda.pose([0, 0, 0, -1, 0, 1, 0], "panda_hand").translation().dtype == jnp.float64
 
 
+def test_a_robot_without_moving_joints() -> None:
+    robot = kin.Robot.from_urdf("<robot name='rock'><link name='rock'/></robot>")
+    q = np.zeros((3, 0))
+    assert robot.jacobian(q, "rock").shape == (3, 6, 0) and robot.moves.shape == (1, 0)
+    assert robot.random(0, 3).shape == (3, 0)
+    np.testing.assert_array_equal(robot.pose(q, "rock").wxyz_xyz, np.tile([1, 0, 0, 0, 0, 0, 0], (3, 1)))
+    np.testing.assert_array_equal(kin.manipulability(robot, q, "rock"), np.zeros(3))
+
+
 def test_random_configurations_keep_the_limits(tree: Any) -> None:
     q = np.asarray(tree.random(0, 1000))
     assert (np.abs(q[:, 0]) <= np.pi).all() and np.ptp(q[:, 0]) > 6

@@ -29,6 +29,11 @@ def test_a_tree_is_read() -> None:
     assert judge(TREE) == "right"
 
 
+def test_a_joint_may_mimic_one_that_mimics() -> None:
+    old = '<limit lower="-1" upper="1.2" velocity="3" effort="5"/>'
+    assert judge(TREE.replace(old, f'{old}<mimic joint="turn" multiplier="2" offset="0.3"/>')) == "right"
+
+
 def test_from_a_file_a_path_bytes_and_with_a_declared_encoding(tmp_path: Path) -> None:
     path = tmp_path / "tree.urdf"
     path.write_text('<?xml version="1.0" encoding="latin-1"?>\n<!-- ü -->' + TREE, encoding="latin-1")

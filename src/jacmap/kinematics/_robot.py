@@ -31,7 +31,8 @@ class Robot:
     `joints`: the names of the n joints that move by themselves, in the order of q (the file's); one that mimics another
     has no entry. `links`: the names of all links, `base` that of the one that stands still. `lower`, `upper` (n,): the
     range of each joint, infinite for a continuous one; `speed`, `effort` (n,): the sizes allowed, infinite where the
-    file does not say. Lengths and angles are the file's, metres and radians.
+    file does not say. Lengths and angles are the file's, metres and radians. The range of a joint that mimics is not
+    looked at, nor are soft limits.
 
     Every method takes q of shape (..., n), works under `jit`, `vmap` and `grad`, and is compiled once for each link:
     one call with (10000, n) costs far less than 10,000 calls.
@@ -45,6 +46,8 @@ class Robot:
         self.base = next(link for link in model.links if link not in model.holding)
         self.lower, self.upper = model.lower, model.upper
         self.speed, self.effort = model.speed, model.effort
+        for limits in (self.lower, self.upper, self.speed, self.effort):
+            limits.flags.writeable = False
 
     @classmethod
     def from_urdf(cls, source: str | bytes | Path) -> Robot:
@@ -134,7 +137,7 @@ class Robot:
 
         n = len(self.joints)
         pattern = linearize(flat, jnp.zeros(n)).pattern.todense() if n else np.zeros((7 * len(self.links), 0), bool)
-        moved: np.ndarray = np.any(np.asarray(pattern, bool).reshape(len(self.links), -1, n), axis=1)
+        moved: np.ndarray = np.any(np.asarray(pattern, bool).reshape(len(self.links), 7, n), axis=1)
         moved.flags.writeable = False
         return moved
 

@@ -15,9 +15,7 @@ from ._ellipsoid import sphere
 SHARE = 0.25
 
 
-def arm(
-    robot: Any, q: Any, link: str, part: str = "translation", scale: float | None = None, *, ax: Any = None
-) -> Any:
+def arm(robot: Any, q: Any, link: str, part: Any = "translation", scale: float | None = None, *, ax: Any = None) -> Any:
     """The robot (`jacmap.kinematics.Robot`) at q (n,) and at `link` its velocity ellipsoid: how far unit joint speeds
     move it each way, times `scale` (by default such that it is a quarter as wide as the robot).
 

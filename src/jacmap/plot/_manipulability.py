@@ -22,8 +22,8 @@ def manipulability_map(
     q: Any,
     link: str,
     joints: tuple[str, str],
-    measure: str = "yoshikawa",
-    part: str = "all",
+    measure: Any = "yoshikawa",
+    part: Any = "all",
     resolution: int = 81,
     *,
     ax: Axes | None = None,
@@ -47,8 +47,8 @@ def manipulability_map(
     points = lattice(low, high, resolution, resolution)
     poses = np.broadcast_to(q, (resolution, resolution, len(q))).copy()
     poses[..., which] = points
-    found = np.asarray(manipulability(robot, poses, link, measure, part), float)
-    some_finite(found, measure)
+    found: np.ndarray = np.asarray(manipulability(robot, poses, link, measure, part), dtype=np.float64)
+    some_finite(found, str(measure))
     norm, scale = sizes(found)
     ax = axes(ax, (6.8, 5.2))
     x, y = points[0, :, 0], points[:, 0, 1]
