@@ -64,6 +64,15 @@ def deep(x):
     return x
 
 
+# Two lengths of one in a plane: |det J| = |sin q₁|.
+PLANAR = jm.kinematics.Robot.from_urdf(
+    "<robot name='planar'><link name='a'/><link name='b'/><link name='c'/><link name='tip'/>"
+    "<joint name='first' type='revolute'><parent link='a'/><child link='b'/><axis xyz='0 0 1'/>"
+    "<limit lower='-2' upper='2'/></joint>"
+    "<joint name='second' type='continuous'><parent link='b'/><child link='c'/><origin xyz='1 0 0'/>"
+    "<axis xyz='0 0 1'/></joint>"
+    "<joint name='end' type='fixed'><parent link='c'/><child link='tip'/><origin xyz='1 0 0'/></joint></robot>"
+)
 RADII = np.logspace(-5, 0, 11)
 TRUST = SimpleNamespace(
     radii=RADII, remainders=np.stack([c * RADII**2 for c in (0.1, 1.0, 0.6)]), order=2.0, radius=0.02, tolerance=0.01
@@ -90,6 +99,9 @@ CASES: dict[str, Callable] = {
     "sensitivity_map": lambda **o: jm.plot.sensitivity_map(WAVE, np.arange(64.0).reshape(8, 8), **o),
     "vector_field": lambda **o: jm.plot.vector_field(vortex, [-2.0, -2.0], [2.0, 2.0], 9, **o),
     "bars": lambda **o: jm.plot.bars([0.3, -2.0, 1.0], ["a", "b", "c"], [[0, 1], [-3, -1], [0.5, 2]], **o),
+    "manipulability_map": lambda **o: jm.plot.manipulability_map(
+        PLANAR, [0.5, 1.0], "tip", ("first", "second"), part="translation", **o
+    ),
     "trust": lambda **o: jm.plot.trust(TRUST, **o),
     "memory": lambda **o: jm.plot.memory(MEMORY, **o),
     "gradient_flow": lambda **o: jm.plot.gradient_flow(jm.gradient_flow(deep, jnp.full((4, 8), 0.3)), **o),

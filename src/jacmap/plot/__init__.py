@@ -8,6 +8,7 @@ try:
 except ModuleNotFoundError as error:
     raise ImportError("jacmap.plot needs matplotlib: pip install 'jacmap[plot]'") from error
 
+from ._arm import arm
 from ._bars import bars
 from ._directions import directions
 from ._ellipse import circle_to_ellipse
@@ -16,6 +17,7 @@ from ._fields import vector_field
 from ._gains import gains
 from ._gradient_flow import gradient_flow
 from ._grid import grid
+from ._manipulability import manipulability_map
 from ._matrix import matrix
 from ._memory import memory
 from ._pattern import pattern
@@ -25,12 +27,14 @@ from ._trust import trust
 from ._volume import volume_map
 
 __all__ = [
+    "arm",
     "bars",
     "circle_to_ellipse",
     "directions",
     "gains",
     "gradient_flow",
     "grid",
+    "manipulability_map",
     "matrix",
     "memory",
     "pattern",

@@ -48,10 +48,10 @@ def sphere_to_ellipsoid(f: Callable[..., Any], x: Any, radius: float = 0.5, *, a
     if not (np.isfinite(value).all() and np.isfinite(J).all()):
         raise ArgumentError(f"x: f or its Jacobian is not finite at {point(centre)}; choose another point")
     u, s, _ = np.linalg.svd(J)
-    sphere = radius * _sphere()
-    points = jnp.asarray(centre + sphere.reshape(-1, 3), here.dtype).reshape(-1, *here.shape)
-    true = np.asarray(jax.vmap(lambda p: jnp.ravel(f(p)))(points), float).reshape(sphere.shape)
-    linear = value + sphere @ J.T
+    ball = radius * sphere()
+    points = jnp.asarray(centre + ball.reshape(-1, 3), here.dtype).reshape(-1, *here.shape)
+    true = np.asarray(jax.vmap(lambda p: jnp.ravel(f(p)))(points), float).reshape(ball.shape)
+    linear = value + ball @ J.T
     ax.computed_zorder = False  # the axes are inside, but must be seen
     ax.plot_surface(*np.moveaxis(true, -1, 0), color=VERMILLION, alpha=0.35, linewidth=0, zorder=1)
     ax.plot_wireframe(*np.moveaxis(linear, -1, 0), color=BLUE, alpha=0.5, linewidth=0.6, rstride=4, cstride=4, zorder=2)
@@ -68,8 +68,8 @@ def sphere_to_ellipsoid(f: Callable[..., Any], x: Any, radius: float = 0.5, *, a
     return ax
 
 
-def _sphere() -> np.ndarray:
-    """(parallels, meridians, 3)"""
+def sphere() -> np.ndarray:
+    """(parallels, meridians, 3): points on the unit sphere."""
     down, around = np.linspace(0, np.pi, PARALLELS)[:, None], np.linspace(0, 2 * np.pi, MERIDIANS)[None, :]
     x, y = np.sin(down) * np.cos(around), np.sin(down) * np.sin(around)
     return np.stack(np.broadcast_arrays(x, y, np.cos(down)), axis=-1)
