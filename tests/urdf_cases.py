@@ -25,7 +25,7 @@ TREE = """\
   <joint name="push" type="prismatic"><parent link="arm"/><child link="slide"/>
     <origin xyz="0 0 0.5"/><axis xyz="2 0 0"/><limit lower="-0.3" upper="0.4" velocity="0.2" effort="9"/></joint>
   <joint name="mount" type="fixed"><parent link="slide"/><child link="tool"/>
-    <origin rpy="1.5707963 0 0.3" xyz="0.2 0 0"/></joint>
+    <origin rpy="3.1415926 0 0.3" xyz="0.2 0 0"/></joint>
   <joint name="finger" type="revolute"><parent link="tool"/><child link="left"/>
     <origin xyz="0 0.05 0"/><axis xyz="0 0 1"/><limit lower="-1" upper="1.2" velocity="3" effort="5"/></joint>
   <joint name="thumb" type="revolute"><parent link="left"/><child link="right"/>
