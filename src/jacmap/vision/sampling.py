@@ -24,7 +24,7 @@ def sample(image: Any, points: Any, order: Order = "linear") -> tuple[Array, Arr
     """(values, inside): the image at points (…, 2), each (x, y) in pixels, pixel centres at whole numbers.
 
     `image` (H, W) or (H, W, C) gives values of shape (…) or (…, C) in the points' dtype, 0 where not inside. `inside`
-    (…) is whether the point lies in [0, W−1] × [0, H−1] and every pixel that its value and its slope read is finite: NaN
+    (…) is whether the point lies in [0, W−1] × [0, H−1] and every pixel that its value and slope read is finite: NaN
     pixels are outside too. `order`: "linear", or "cubic" (Keys 1981, a = −1/2, C¹), which at the rim reads what the
     inner pixels continue to, linearly. Differentiable by image and points, under `jit`, `vmap` and `grad`; at whole
     numbers the slope of "linear" is that to the right. Raises `ArgumentError` for other shapes or an empty image.

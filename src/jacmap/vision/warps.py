@@ -206,9 +206,7 @@ class Flow:
         field = parameters.reshape(*self.shape, 2)
         most = jnp.asarray([self.shape[1] - 1, self.shape[0] - 1], points.dtype)
         rim = jnp.clip(points, 0, most)
-        moved, beyond, known = jax.jvp(
-            lambda at: sample(field, at, self.order), (rim,), (points - rim,), has_aux=True
-        )
+        moved, beyond, known = jax.jvp(lambda at: sample(field, at, self.order), (rim,), (points - rim,), has_aux=True)
         return jnp.where(known[..., None], points + moved + beyond, jnp.nan)
 
 
