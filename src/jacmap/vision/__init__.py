@@ -1,10 +1,10 @@
 """Vision: warps of images, and what a small change of their parameters does (extra ``jacmap[vision]``)."""
 
 from .camera import Camera, Projection, ProjectionJacobians, project, projection_jacobians
+from .dense import Registration, register
 from .derivatives import area, by_parameters, by_points, orientation
 from .folds import Folds, folds
 from .invert import Inverse, invert
-from .register import Registration, register
 from .sampling import grid, sample
 from .warps import Affine, Euclidean, Flow, Homography, Lens, Similarity, ThinPlate, Translation
 

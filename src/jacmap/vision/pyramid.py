@@ -40,9 +40,7 @@ def _halved(image: Array) -> Array:
 def _smoothed(image: Array, axis: int) -> Array:
     size = image.shape[axis]
     padded = jnp.pad(image, [(2, 2) if k == axis else (0, 0) for k in range(3)])
-    return sum(
-        weight * jax.lax.slice_in_dim(padded, k, k + size, 2, axis) for k, weight in enumerate(BINOMIAL)
-    )  # type: ignore[return-value]
+    return sum(weight * jax.lax.slice_in_dim(padded, k, k + size, 2, axis) for k, weight in enumerate(BINOMIAL))  # type: ignore[return-value]
 
 
 def _difference(image: Array, axis: int) -> Array:
