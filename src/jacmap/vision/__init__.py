@@ -1,5 +1,6 @@
 """Vision: warps of images, and what a small change of their parameters does (extra ``jacmap[vision]``)."""
 
+from .alignment import Alignment, align
 from .camera import Camera, Projection, ProjectionJacobians, project, projection_jacobians
 from .dense import Registration, register
 from .derivatives import area, by_parameters, by_points, orientation
@@ -10,6 +11,7 @@ from .warps import Affine, Euclidean, Flow, Homography, Lens, Similarity, ThinPl
 
 __all__ = [
     "Affine",
+    "Alignment",
     "Camera",
     "Euclidean",
     "Flow",
@@ -23,6 +25,7 @@ __all__ = [
     "Similarity",
     "ThinPlate",
     "Translation",
+    "align",
     "area",
     "by_parameters",
     "by_points",

@@ -1,0 +1,92 @@
+"""Levenberg-Marquardt on one level of the pyramid, as one compiled loop."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from .normal import NORMAL, Guess, Level, Model, Normal
+from ..warps import GroupWarp
+
+Array = jax.Array
+
+# Why a loop ended; `align` says them in words.
+RUNNING, STEADY, STALLED, LIMIT = range(4)
+
+FIRST_DAMPING, LEAST_DAMPING, MOST_DAMPING = 1e-4, 1e-7, 1e3
+# Steps below this share of a pixel are taken without asking the cost: there, pixels that enter or leave the picture and
+# the interpolation move it more than the step does.
+SMALL = 0.05
+# The least share of the counted pixels that must be read inside the moving image.
+OVERLAP = 0.1
+
+
+class State(NamedTuple):
+    guess: Guess
+    normal: Normal
+    damping: Array
+    steps: Array
+    reason: Array
+
+
+def descend(model: Model, level: Level, guess: Guess, tolerance: float, limit: int) -> State:
+    """From `guess` until a step moves no pixel of the image by more than `tolerance` pixels, for `limit` steps at most."""
+    evaluate = NORMAL[model.method]
+    counted = jnp.sum(level.counted).astype(level.fixed.dtype)
+    corners = watched(level)
+    normal, _ = evaluate(model, level, guess, None)
+    dtype = normal.cost.dtype
+
+    def body(state: State) -> State:
+        step = _solved(state.normal, state.damping)
+        proposed = updated(model, state.guess, step)
+        found, cost = evaluate(model, level, proposed, state.normal.scale)
+        before, after = (model.warp(guess.parameters, corners) for guess in (state.guess, proposed))
+        moved = model.frame.radius * jnp.sqrt(jnp.max(jnp.sum((after - before) ** 2, axis=-1)))
+        sound = jnp.isfinite(moved) & jnp.isfinite(cost) & (found.inside.astype(dtype) >= OVERLAP * counted)
+        free = state.damping <= FIRST_DAMPING  # else the step is short because it was held back
+        taken = sound & ((cost <= state.normal.cost) | (free & (moved <= SMALL * level.step)))
+        damping = jnp.where(taken, jnp.maximum(state.damping / 10, LEAST_DAMPING), state.damping * 10)
+        reason = jnp.where(
+            taken & free & (moved <= tolerance), STEADY, jnp.where(damping > MOST_DAMPING, STALLED, RUNNING)
+        )
+        steps = state.steps + 1
+        reason = jnp.where((reason == RUNNING) & (steps >= limit), LIMIT, reason)
+        guess, normal = jax.tree.map(
+            lambda new, old: jnp.where(taken, new, old), (proposed, found), (state.guess, state.normal)
+        )
+        return State(guess, normal, damping, steps, reason)
+
+    start = State(guess, normal, jnp.asarray(FIRST_DAMPING, dtype), jnp.asarray(0), jnp.asarray(RUNNING))
+    return jax.lax.while_loop(lambda state: state.reason == RUNNING, body, start)
+
+
+def updated(model: Model, guess: Guess, step: Array) -> Guess:
+    """The guess after a step: added, or for the inverse method composed with the step's inverse."""
+    change, light = step[: model.warp.size], guess.light
+    if model.gain_bias:
+        light = light + step[model.warp.size :]
+    if model.method == "inverse":
+        assert isinstance(model.warp, GroupWarp)
+        return Guess(model.warp.compose(guess.parameters, model.warp.inverse(change)), light)
+    return Guess(guess.parameters + change, light)
+
+
+def _solved(normal: Normal, damping: Array) -> Array:
+    """(H + λ diag H) δ = −g (Marquardt 1963), at unit diagonal: the unknowns have sizes of their own."""
+    diagonal = jnp.diag(normal.matrix)
+    scale = jnp.where(diagonal > 0, 1 / jnp.sqrt(jnp.where(diagonal > 0, diagonal, 1)), 0)
+    scaled = normal.matrix * scale[:, None] * scale
+    return -scale * jnp.linalg.solve(
+        scaled + jnp.diag(damping + (diagonal <= 0).astype(scale.dtype)), scale * normal.gradient
+    )
+
+
+def watched(level: Level) -> Array:
+    """A grid of 25 points over the picture, in the frame: their greatest movement measures a step."""
+    low, high = level.points[0], level.points[-1]
+    share = jnp.linspace(0, 1, 5, dtype=low.dtype)
+    x, y = jnp.meshgrid(low[0] + share * (high[0] - low[0]), low[1] + share * (high[1] - low[1]))
+    return jnp.stack([x, y], axis=-1).reshape(-1, 2)
