@@ -97,8 +97,8 @@ def refine(
 
 
 def turn(flow: Array) -> tuple[Array, Array]:
-    """∂(x + flow)/∂x and ∂(x + flow)/∂y (H, W, 2), what slopes are carried by; held within ½ of the identity's, as across
-    an edge of the flow the differences mean nothing."""
+    """∂(x + flow)/∂x and ∂(x + flow)/∂y (H, W, 2), what slopes are carried by; held within ½ of the identity's, as
+    across an edge of the flow the differences mean nothing."""
     by_x, by_y = (jnp.clip(part, -0.5, 0.5) for part in slopes(flow))
     return by_x.at[..., 0].add(1), by_y.at[..., 1].add(1)
 
