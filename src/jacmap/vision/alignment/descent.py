@@ -7,8 +7,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from .normal import NORMAL, Guess, Level, Model, Normal
 from ..warps import GroupWarp
+from .normal import NORMAL, Guess, Level, Model, Normal
 
 Array = jax.Array
 
@@ -16,8 +16,8 @@ Array = jax.Array
 RUNNING, STEADY, STALLED, LIMIT = range(4)
 
 FIRST_DAMPING, LEAST_DAMPING, MOST_DAMPING = 1e-4, 1e-7, 1e3
-# Steps below this share of a pixel are taken without asking the cost: there, pixels that enter or leave the picture and
-# the interpolation move it more than the step does.
+# Steps below this share of a pixel, or within a standard error, are taken without asking the cost: there, the noise, the
+# pixels that enter or leave the picture and the interpolation move it more than the step does.
 SMALL = 0.05
 # The least share of the counted pixels that must be read inside the moving image.
 OVERLAP = 0.1
@@ -32,7 +32,7 @@ class State(NamedTuple):
 
 
 def descend(model: Model, level: Level, guess: Guess, tolerance: float, limit: int) -> State:
-    """From `guess` until a step moves no pixel of the image by more than `tolerance` pixels, for `limit` steps at most."""
+    """From `guess` until a step moves no pixel by more than `tolerance` pixels, for `limit` steps at most."""
     evaluate = NORMAL[model.method]
     counted = jnp.sum(level.counted).astype(level.fixed.dtype)
     corners = watched(level)
@@ -47,7 +47,8 @@ def descend(model: Model, level: Level, guess: Guess, tolerance: float, limit: i
         moved = model.frame.radius * jnp.sqrt(jnp.max(jnp.sum((after - before) ** 2, axis=-1)))
         sound = jnp.isfinite(moved) & jnp.isfinite(cost) & (found.inside.astype(dtype) >= OVERLAP * counted)
         free = state.damping <= FIRST_DAMPING  # else the step is short because it was held back
-        taken = sound & ((cost <= state.normal.cost) | (free & (moved <= SMALL * level.step)))
+        within = step @ state.normal.matrix @ step <= model.unknowns * state.normal.noise
+        taken = sound & ((cost <= state.normal.cost) | (free & (within | (moved <= SMALL * level.step))))
         damping = jnp.where(taken, jnp.maximum(state.damping / 10, LEAST_DAMPING), state.damping * 10)
         reason = jnp.where(
             taken & free & (moved <= tolerance), STEADY, jnp.where(damping > MOST_DAMPING, STALLED, RUNNING)

@@ -18,9 +18,9 @@ Array = jax.Array
 
 
 class Summary(NamedTuple):
-    """`texture` (P, P): what the fixed image's slopes alone say of the parameters, as a share of all their energy, where a
-    unit of each parameter moves the picture by one pixel; `slope`: their root mean square. `bread`, `meat` (K, K) and
-    `outward` (P, P) make the covariance."""
+    """`texture` (P, P): what the fixed image's slopes alone say of the parameters, as a share of all their energy,
+    where a unit of each parameter moves the picture by one pixel; `slope`: their root mean square. `bread`, `meat`
+    (K, K) and `outward` (P, P) make the covariance."""
 
     parameters: Array
     light: Array
@@ -81,8 +81,8 @@ def summary(model: Model, level: Level, start: Array, chosen: Array, state: Stat
 def covariance(found: Summary, numbers: int) -> np.ndarray:
     """Of the parameters in pixels (P, P), from `numbers` residuals: Huber's sandwich A⁻¹BA⁻¹ n/(n − K).
 
-    A = Σ ψ'(rᵢ) JᵢJᵢᵀ and B = Σ ψ(rᵢ)² JᵢJᵢᵀ with ψ(r) = r for least squares (Huber 1967; White 1980): it is σ²(JᵀJ)⁻¹ where
-    the noise is alike everywhere, and holds where it is not. NaN where there are too few residuals.
+    A = Σ ψ'(rᵢ) JᵢJᵢᵀ and B = Σ ψ(rᵢ)² JᵢJᵢᵀ with ψ(r) = r for least squares (Huber 1967; White 1980): it is σ²(JᵀJ)⁻¹
+    where the noise is alike everywhere, and holds where it is not. NaN where there are too few residuals.
     """
     bread, meat, outward = (np.asarray(part, float) for part in (found.bread, found.meat, found.outward))
     unknowns, size = len(bread), len(outward)
