@@ -1,4 +1,4 @@
-"""Smaller copies of an image, and its slopes. A pixel that is not to be counted is NaN, here and in all of alignment."""
+"""Smaller copies of an image, and its slopes. A pixel that does not count is NaN, here and in all of alignment."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def pyramid(image: Array, levels: int) -> list[Array]:
 
 
 def slopes(image: Array) -> tuple[Array, Array]:
-    """(∂/∂x, ∂/∂y) of an image (H, W, C) per pixel: central differences, one-sided at the rim. NaN spreads to neighbours."""
+    """(∂/∂x, ∂/∂y) of an image (H, W, C) per pixel: central differences, one-sided at the rim; NaN spreads."""
     return _difference(image, 1), _difference(image, 0)
 
 

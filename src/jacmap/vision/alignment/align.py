@@ -89,16 +89,16 @@ def align(
     (H, W) is False. Integers are read as float32. `warp`: "translation", "euclidean", "similarity", "affine",
     "homography", or a warp object. `start`: parameters (P,) in pixels, or several (k, P), of which the coarsest level
     keeps the best; none: the identity, from which the coarsest level first seeks a translation, then an affine map.
-    `levels` of the pyramid: chosen so that the coarsest keeps 32 pixels along each side. `gain_bias`: the moving image's
-    brightness may differ by a factor and a summand.
+    `levels` of the pyramid: chosen so that the coarsest keeps 32 pixels along each side. `gain_bias`: the moving
+    image's brightness may differ by a factor and a summand.
 
     - `method="inverse"`: inverse compositional Lucas-Kanade (Baker & Matthews 2004), the cheapest; for the named warps.
     - `"forward"`: forward additive Lucas-Kanade (1981), for any warp.
     - `"ecc"`: the correlation coefficient (Evangelidis & Psarakis 2008), blind to gain and bias, not robust.
 
     `robust="huber"` or `"tukey"` counts residuals less that are large against the median one: Tukey's drops what one
-    image hides. Levenberg-Marquardt until no pixel moves by more than `tolerance` pixels, at most `iterations` steps per
-    level; one program, compiled at the first call for these sizes and options. A local minimum: the start must be
+    image hides. Levenberg-Marquardt until no pixel moves by more than `tolerance` pixels, at most `iterations` steps
+    per level; one program, compiled at the first call for these sizes and options. A local minimum: the start must be
     within about the size of a feature at the coarsest level.
 
     Raises `ArgumentError` for images of different channels, too small or without enough counted pixels, and for other
@@ -224,8 +224,8 @@ def _starts(warp: Warp, start: Any, dtype: Any) -> Array:
     starts = jnp.asarray(start)
     if starts.ndim not in (1, 2) or starts.shape[-1] != warp.size or not starts.size:
         raise ArgumentError(
-            f"start: got shape {list(starts.shape)}, expected [{warp.size}], the parameters of the warp {warp.name!r} in "
-            f"pixels, or [k, {warp.size}] for several; warp.parameters_of(matrix) makes them"
+            f"start: got shape {list(starts.shape)}, expected [{warp.size}], the parameters of the warp {warp.name!r} "
+            f"in pixels, or [k, {warp.size}] for several; warp.parameters_of(matrix) makes them"
         )
     if not bool(jnp.all(jnp.isfinite(starts))):
         raise ArgumentError("start: got NaN or infinity, expected finite parameters")
@@ -237,7 +237,7 @@ def _check_counted(found: Summary, model: Model, shape: tuple[int, ...]) -> None
     counted = int(found.counted)
     if counted * shape[2] <= model.unknowns:
         raise ArgumentError(
-            f"fixed: {counted} of its {shape[0] * shape[1]} pixels count (finite, under the mask, with such neighbours), "
+            f"fixed: {counted} of its {shape[0] * shape[1]} pixels count (finite, under the mask, neighbours too), "
             f"expected more than {model.unknowns}, the number of unknowns; a smaller warp or a larger image is needed"
         )
 

@@ -16,9 +16,11 @@ Array = jax.Array
 RUNNING, STEADY, STALLED, LIMIT = range(4)
 
 FIRST_DAMPING, LEAST_DAMPING, MOST_DAMPING = 1e-4, 1e-7, 1e3
-# Steps below this share of a pixel, or within a standard error, are taken without asking the cost: there, the noise, the
-# pixels that enter or leave the picture and the interpolation move it more than the step does.
-SMALL = 0.05
+# Steps below this share of a pixel, or within so many standard errors, are taken without asking the cost: there, noise,
+# interpolation and the pixels that enter or leave the picture move it more than the step does.
+SMALL, ERRORS = 0.05, 2
+# With more damping than this a step is short because it was held back, which says nothing of how near the end is.
+FREE = 0.1
 # The least share of the counted pixels that must be read inside the moving image.
 OVERLAP = 0.1
 
@@ -46,8 +48,8 @@ def descend(model: Model, level: Level, guess: Guess, tolerance: float, limit: i
         before, after = (model.warp(guess.parameters, corners) for guess in (state.guess, proposed))
         moved = model.frame.radius * jnp.sqrt(jnp.max(jnp.sum((after - before) ** 2, axis=-1)))
         sound = jnp.isfinite(moved) & jnp.isfinite(cost) & (found.inside.astype(dtype) >= OVERLAP * counted)
-        free = state.damping <= FIRST_DAMPING  # else the step is short because it was held back
-        within = step @ state.normal.matrix @ step <= model.unknowns * state.normal.noise
+        free = state.damping <= FREE
+        within = step @ state.normal.matrix @ step <= ERRORS**2 * model.unknowns * state.normal.noise
         taken = sound & ((cost <= state.normal.cost) | (free & (within | (moved <= SMALL * level.step))))
         damping = jnp.where(taken, jnp.maximum(state.damping / 10, LEAST_DAMPING), state.damping * 10)
         reason = jnp.where(

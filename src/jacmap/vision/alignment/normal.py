@@ -69,8 +69,8 @@ class Guess(NamedTuple):
 
 
 class Normal(NamedTuple):
-    """The normal equations at a guess. `cost`: mean ρ over the pixels inside, at `scale`; `inside`: their number; `noise`:
-    what δᵀHδ is per unknown for a step δ of one standard error."""
+    """The normal equations at a guess. `cost`: mean ρ over the pixels inside, at `scale`; `inside`: their number;
+    `noise`: what δᵀHδ is per unknown for a step δ of one standard error."""
 
     matrix: Array
     gradient: Array
