@@ -76,7 +76,7 @@ def test_a_known_warp_is_found_in_pixels(name):
 @pytest.mark.parametrize("method", ["inverse", "forward", "ecc"])
 def test_every_method_in_single_precision(method):
     fixed, moving = pictures(WARPS["homography"], KNOWN["homography"], dtype=np.float32)
-    found = jm.vision.align(fixed, moving, method=method)
+    found = jm.vision.align(fixed, moving, method=method, levels=2)
     assert found.converged and found.parameters.dtype == np.float32
     assert distance(WARPS["homography"], found.parameters, KNOWN["homography"]) < 0.03
 
@@ -86,7 +86,7 @@ def test_a_warp_without_a_group_by_the_forward_method():
     warp = jm.vision.ThinPlate(control)
     parameters = np.array([1.5, -1, 0.5, 1, -1, 1, 1, 0.5, -1.5, -1])
     fixed, moving = pictures(warp, parameters)
-    found = jm.vision.align(fixed, moving, warp, method="forward")
+    found = jm.vision.align(fixed, moving, warp, method="forward", levels=1)
     assert found.converged and found.matrix is None
     assert distance(warp, found.parameters, parameters, np.array(control)) < 0.05
 
@@ -98,13 +98,13 @@ def test_images_of_colours_and_of_their_own_sizes():
     colour = [np.stack([image, 255 - 0.5 * image], -1) for image in (fixed, moving)]
     shifted = warp.compose(jnp.asarray(KNOWN["affine"]), jnp.asarray([0, 0, 3.0, 0, 0, 5]))
     corners = np.array([[0, 0], [56, 0], [56, 44], [0, 44.0]])
-    found = jm.vision.align(*colour, "affine")
+    found = jm.vision.align(*colour, "affine", levels=1)
     assert found.converged and distance(warp, found.parameters, shifted, corners) < 0.03
 
 
 def test_an_image_on_itself_stays_where_it_is():
     image = scene(pixels())
-    found = jm.vision.align(image, image)
+    found = jm.vision.align(image, image, "affine", levels=1)
     assert found.converged and found.inside == 1 and found.residual < 1e-6
     assert np.abs(found.parameters).max() < 1e-9
 
@@ -124,8 +124,8 @@ def test_of_several_starts_the_best_is_kept():
 @pytest.mark.parametrize(("method", "options"), [("inverse", {"gain_bias": True}), ("ecc", {})])
 def test_gain_and_bias_change_nothing_but_themselves(method, options):
     fixed, moving = pictures(WARPS["affine"], KNOWN["affine"])
-    plain = jm.vision.align(fixed, moving, "affine", method=method, **options)
-    lit = jm.vision.align(fixed, 1.3 * moving + 20, "affine", method=method, **options)
+    plain = jm.vision.align(fixed, moving, "affine", method=method, levels=1, **options)
+    lit = jm.vision.align(fixed, 1.3 * moving + 20, "affine", method=method, levels=1, **options)
     assert distance(WARPS["affine"], lit.parameters, plain.parameters) < 2e-3
     assert abs(lit.gain - 1.3 * plain.gain) < 2e-3 and abs(lit.bias - 1.3 * plain.bias - 20) < 0.2
     assert abs(plain.gain - 1) < 0.02
@@ -135,7 +135,11 @@ def test_what_a_robust_loss_drops():
     fixed, moving = pictures(WARPS["affine"], KNOWN["affine"])
     moving[20:45, 15:55] = 250  # a quarter of the image
     moved = [
-        distance(WARPS["affine"], jm.vision.align(fixed, moving, "affine", robust=robust).parameters, KNOWN["affine"])
+        distance(
+            WARPS["affine"],
+            jm.vision.align(fixed, moving, "affine", robust=robust, levels=1).parameters,
+            KNOWN["affine"],
+        )
         for robust in (None, "huber", "tukey")
     ]
     assert moved[2] < 0.05 < 0.5 < moved[0] and moved[1] < moved[0]
@@ -148,7 +152,7 @@ def test_a_mask_and_nan_pixels_are_not_counted():
     mask = fixed != 999
     fixed[draw.random(SHAPE) < 0.02] = np.nan
     moving[draw.random(SHAPE) < 0.02] = np.inf
-    found = jm.vision.align(fixed, moving, "affine", mask=mask)
+    found = jm.vision.align(fixed, moving, "affine", mask=mask, levels=1)
     assert found.converged and distance(WARPS["affine"], found.parameters, KNOWN["affine"]) < 0.03
 
 
@@ -178,18 +182,20 @@ def test_the_forward_jacobian_is_that_of_the_residual(gain_bias):
     warp = WARPS["homography"]
     fixed, moving = (jnp.asarray(image)[..., None] for image in pictures(warp, KNOWN["homography"]))
     model = Model(Frame.of(warp, SHAPE), "forward", None, gain_bias)
-    level = level_of(model, fixed, moving, 1.0)
+    level = jax.jit(lambda: level_of(model, fixed, moving, 1.0))()
     guess = Guess(model.frame.inward(jnp.asarray(KNOWN["homography"])), jnp.asarray([1.1, -3.0]))
-    linear = LINEAR["forward"](model, level, guess)
+    linear = jax.jit(lambda: LINEAR["forward"](model, level, guess))()
+
+    everywhere = jnp.asarray(pixels()).reshape(-1, 2)
 
     def residual(unknowns):
         light = unknowns[8:] if gain_bias else guess.light
-        at = warp(model.frame.outward(unknowns[:8]), jnp.asarray(pixels()).reshape(-1, 2))
+        at = warp(model.frame.outward(unknowns[:8]), everywhere)
         values, inside = sample(moving[..., 0], at)
         return jnp.where(inside, values - light[0] * fixed.ravel() - light[1], 0)
 
     whole = jnp.concatenate([guess.parameters, guess.light]) if gain_bias else guess.parameters
-    expected = jax.jacfwd(residual)(whole)
+    expected = jax.jit(jax.jacfwd(residual))(whole)
     found = jnp.where(linear.counted[:, None], linear.columns * linear.size, 0)
     np.testing.assert_allclose(found, expected, atol=1e-8)
 
@@ -290,12 +296,15 @@ def test_images_that_tell_nothing_are_refused(fixed, warp, error, said):
         jm.vision.align(fixed, np.where(np.isfinite(fixed), fixed, 1.0), warp)
 
 
-def test_a_moving_image_of_nothing_is_told_not_aligned():
-    for moving in (flat(np.nan), flat(3.0)):
-        found = jm.vision.align(GOOD, moving, "translation")
-        assert not found.converged and ("inside" in found.reason or "residual" in found.reason), found
-    away = jm.vision.align(GOOD, GOOD, "translation", [500.0, 0.0])
-    assert not away.converged and "start nearer" in away.reason and "not converged" in str(away)
+@pytest.mark.parametrize("value", [np.nan, 3.0])
+def test_a_moving_image_of_nothing_is_refused(value):
+    with pytest.raises(jm.SingularError, match="moving: the image has no texture"):
+        jm.vision.align(GOOD, flat(value), "translation")
+
+
+def test_a_start_outside_the_moving_image_is_told():
+    found = jm.vision.align(GOOD, GOOD, "translation", [500.0, 0.0])
+    assert not found.converged and "start nearer" in found.reason and "not converged" in str(found)
 
 
 def test_too_few_iterations_are_told():
@@ -304,7 +313,7 @@ def test_too_few_iterations_are_told():
     assert not found.converged and "1 iterations" in found.reason
 
 
-@settings(max_examples=5)
+@settings(max_examples=4)
 @given(st.integers(1, 19), st.integers(1, 19), st.integers(0, 2**16))
 def test_odd_sizes_and_odd_pixels_give_an_error_or_a_sound_result(height, width, seed):
     draw = np.random.default_rng(seed)

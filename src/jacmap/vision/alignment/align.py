@@ -97,12 +97,12 @@ def align(
     - `"ecc"`: the correlation coefficient (Evangelidis & Psarakis 2008), blind to gain and bias, not robust.
 
     `robust="huber"` or `"tukey"` counts residuals less that are large against the median one: Tukey's drops what one
-    image hides. Levenberg-Marquardt until no pixel moves by more than `tolerance` pixels, at most `iterations` steps
-    per level; one program, compiled at the first call for these sizes and options. A local minimum: the start must be
-    within about the size of a feature at the coarsest level.
+    image hides. Levenberg-Marquardt until a step moves no pixel by more than `tolerance` pixels, or by a tenth of its
+    standard error, at most `iterations` steps per level; one program, compiled at the first call for these sizes and
+    options. A local minimum: the start must be within about the size of a feature at the coarsest level.
 
     Raises `ArgumentError` for images of different channels, too small or without enough counted pixels, and for other
-    values of the options; `SingularError` where the fixed image's texture does not determine the parameters.
+    values of the options; `SingularError` where the images' texture does not determine the parameters.
     """
     chosen = _warp(warp)
     _check_options(chosen, method, levels, robust, tolerance, iterations)
@@ -136,7 +136,7 @@ def _alignment(found: Summary, model: Model, channels: int, tolerance: float, it
         reason = "the parameters left the finite numbers: start nearer"
     else:
         reason = {
-            STEADY: f"the last step moved no pixel by more than {tolerance:g}",
+            STEADY: f"the last step moved no pixel by more than {tolerance:g} or a tenth of its standard error",
             STALLED: "no step lowers the residual any more, however short",
             LIMIT: f"{iterations} iterations at the finest level were not enough",
         }[int(found.reason)]
@@ -245,11 +245,15 @@ def _check_counted(found: Summary, model: Model, shape: tuple[int, ...]) -> None
 def _check_texture(found: Summary, model: Model, dtype: Any) -> None:
     """The slopes of the fixed image must tell every direction of the parameters from none."""
     epsilon = float(jnp.finfo(dtype).eps)
-    if float(found.slope) <= 16 * epsilon * float(found.brightest):
-        raise SingularError(
-            "fixed: the image has no texture where it is counted, so that none of the parameters is determined; "
-            "align on a part with edges"
-        )
+    for name, slope, brightest in (
+        ("fixed", found.slope, found.brightest),
+        ("moving", found.moving_slope, found.moving_brightest),
+    ):
+        if not float(slope) > 16 * epsilon * float(brightest):
+            raise SingularError(
+                f"{name}: the image has no texture where it is counted, so that none of the parameters is determined; "
+                "align on a part with edges"
+            )
     texture = np.asarray(found.texture, float)
     if not np.isfinite(texture).all():
         raise ArgumentError("start: the warp is not finite over the fixed image at the start; give another one")

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..._questions import jacobian
+from ..pyramid import slopes
 from .descent import State, updated, watched
 from .normal import LINEAR, Guess, Level, Model, image_columns
 from .robust import LOSSES, scale_of
@@ -34,6 +35,8 @@ class Summary(NamedTuple):
     texture: Array
     slope: Array
     brightest: Array
+    moving_slope: Array
+    moving_brightest: Array
     bread: Array
     meat: Array
     outward: Array
@@ -59,6 +62,7 @@ def summary(model: Model, level: Level, start: Array, chosen: Array, state: Stat
         return model.frame.outward(updated(model, state.guess, jnp.concatenate([change, still])).parameters)
 
     texture, slope = _texture(model, level, start)
+    steep = jnp.nan_to_num(jnp.square(jnp.stack(slopes(level.moving))))
     return Summary(
         parameters=model.frame.outward(guess.parameters),
         light=guess.light,
@@ -72,6 +76,8 @@ def summary(model: Model, level: Level, start: Array, chosen: Array, state: Stat
         texture=texture,
         slope=slope,
         brightest=jnp.max(jnp.abs(level.fixed)),
+        moving_slope=jnp.sqrt(jnp.mean(steep)),
+        moving_brightest=jnp.nanmax(jnp.abs(level.moving)),
         bread=(columns * curvature[:, None]).T @ columns * (size[:, None] * size),
         meat=pulled.T @ pulled * (size[:, None] * size),
         outward=jacobian(outward)(jnp.zeros_like(guess.parameters)),
