@@ -157,7 +157,7 @@ def hard(p: Pair, seed: int) -> Pair:
     return Pair(p.fixed + noise[0], (moving + noise[1]).astype(np.float32), p.corners)
 
 
-# -- contestants: each the homography in pixels, from the fixed image to the moving one ----------------------------------
+# -- contestants: each the homography in pixels, from the fixed image to the moving one --------------------------------
 def ours(p: Pair, method: str = "inverse", **options: object) -> np.ndarray:
     found = jm.vision.align(p.fixed, p.moving, method=method, levels=LEVELS, **options)  # type: ignore[arg-type]
     assert found.matrix is not None

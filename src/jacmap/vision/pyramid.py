@@ -1,4 +1,4 @@
-"""Smaller copies of an image, and its slopes. A pixel that is not to be counted is NaN."""
+"""Smaller copies of an image, and its slopes. A pixel that does not count is NaN, here and in all of alignment."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def pyramid(image: Array, levels: int) -> list[Array]:
 
 
 def slopes(image: Array) -> tuple[Array, Array]:
-    """(∂/∂x, ∂/∂y) of an image (H, W, C) per pixel: central differences, one-sided at the rim; NaN spreads by one."""
+    """(∂/∂x, ∂/∂y) of an image (H, W, C) per pixel: central differences, one-sided at the rim; NaN spreads."""
     return _difference(image, 1), _difference(image, 0)
 
 
@@ -40,7 +40,9 @@ def _halved(image: Array) -> Array:
 def _smoothed(image: Array, axis: int) -> Array:
     size = image.shape[axis]
     padded = jnp.pad(image, [(2, 2) if k == axis else (0, 0) for k in range(3)])
-    return sum(weight * jax.lax.slice_in_dim(padded, k, k + size, 2, axis) for k, weight in enumerate(BINOMIAL))  # type: ignore[return-value]
+    return sum(
+        weight * jax.lax.slice_in_dim(padded, k, k + size, 2, axis) for k, weight in enumerate(BINOMIAL)
+    )  # type: ignore[return-value]
 
 
 def _difference(image: Array, axis: int) -> Array:

@@ -10,14 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..._errors import ArgumentError, SingularError
+from ..sampling import as_image
+from ..warps import GROUPS, GroupWarp, Warp
 from .descent import LIMIT, OVERLAP, STALLED, STEADY
 from .frame import Frame
 from .normal import NORMAL, Model
 from .program import run
 from .robust import LOSSES
-from ..sampling import as_image
 from .summary import Summary, covariance
-from ..warps import GROUPS, GroupWarp, Warp
 
 Array = jax.Array
 Method = Literal["inverse", "forward", "ecc"]
@@ -36,10 +36,10 @@ class Alignment:
     """moving(W(x; p)) ≈ gain · fixed(x) + bias, pixel by pixel.
 
     `parameters` (P,) of `warp` in pixels, pixel centres at whole numbers; `matrix` (3, 3) for warps that have one, else
-    None. `covariance` (P, P) of the parameters, from the Jacobian and the residuals, as if pixels' noise were independent.
-    `residual`: root mean square over the pixels that count, weighted where robust. `inside`: share of the fixed image's
-    counted pixels that were read inside the moving image. `iterations`: per level, the coarsest first. `start`: which
-    of the starts was kept.
+    None. `covariance` (P, P) of the parameters, from the Jacobian and the residuals, for noise that is independent from
+    pixel to pixel. `residual`: root mean square over the pixels that count, weighted where robust. `inside`: share of
+    the fixed image's counted pixels that were read inside the moving image. `iterations`: per level, the coarsest
+    first. `start`: which of the starts was kept.
     """
 
     warp: Warp
@@ -85,23 +85,24 @@ def align(
 ) -> Alignment:
     """The warp W with moving(W(x; p)) ≈ fixed(x): where each pixel of `fixed` is found in `moving`.
 
-    Images (H, W) or (H, W, C) of their own sizes, same C; NaN pixels are not counted, nor those of `fixed` where `mask` (H, W)
-    is False. Integers are read as float32. `warp`: "translation", "euclidean", "similarity", "affine", "homography", or a warp
-    object. `start`: parameters (P,) in pixels, or several (k, P), of which the coarsest level keeps the best; none: the
-    identity. `levels` of the pyramid: chosen so that the coarsest keeps 32 pixels along each side. `gain_bias`: the moving image's
-    brightness may differ by a factor and a summand.
+    Images (H, W) or (H, W, C) of their own sizes, same C; NaN pixels are not counted, nor those of `fixed` where `mask`
+    (H, W) is False. Integers are read as float32. `warp`: "translation", "euclidean", "similarity", "affine",
+    "homography", or a warp object. `start`: parameters (P,) in pixels, or several (k, P), of which the coarsest level
+    keeps the best; none: the identity, from which the coarsest level first seeks a translation, then an affine map.
+    `levels` of the pyramid: chosen so that the coarsest keeps 32 pixels along each side. `gain_bias`: the moving
+    image's brightness may differ by a factor and a summand.
 
     - `method="inverse"`: inverse compositional Lucas-Kanade (Baker & Matthews 2004), the cheapest; for the named warps.
     - `"forward"`: forward additive Lucas-Kanade (1981), for any warp.
     - `"ecc"`: the correlation coefficient (Evangelidis & Psarakis 2008), blind to gain and bias, not robust.
 
-    `robust="huber"` or `"tukey"` counts residuals less that are large against the median one: Tukey's drops what one image hides.
-    Levenberg-Marquardt until no pixel moves by more than `tolerance` pixels, at most `iterations` steps per level; one
-    program, compiled at the first call for these sizes and options. A local minimum: the start must be within about the
-    size of a feature at the coarsest level.
+    `robust="huber"` or `"tukey"` counts residuals less that are large against the median one: Tukey's drops what one
+    image hides. Levenberg-Marquardt until a step moves no pixel by more than `tolerance` pixels, or by a tenth of its
+    standard error, at most `iterations` steps per level; one program, compiled at the first call for these sizes and
+    options. A local minimum: the start must be within about the size of a feature at the coarsest level.
 
     Raises `ArgumentError` for images of different channels, too small or without enough counted pixels, and for other
-    values of the options; `SingularError` where the fixed image's texture does not determine the parameters: says which.
+    values of the options; `SingularError` where the images' texture does not determine the parameters.
     """
     chosen = _warp(warp)
     _check_options(chosen, method, levels, robust, tolerance, iterations)
@@ -111,12 +112,12 @@ def align(
     depth = min(most, _levels(*shapes)) if levels is None else levels
     if depth > most:
         raise ArgumentError(
-            f"levels: got {levels}, expected at most {most}: a level more has fewer than {LEAST_SIDE} pixels along a side "
-            f"of an image of {min(shapes[0][:2] + shapes[1][:2])}"
+            f"levels: got {levels}, expected at most {most}: a level more has fewer than {LEAST_SIDE} pixels along a "
+            f"side of an image of {min(shapes[0][:2] + shapes[1][:2])}"
         )
     starts = _starts(chosen, start, still.dtype)
-    model = Model(chosen, Frame.of(chosen, (shapes[0][0], shapes[0][1])), method, robust, bool(gain_bias) and method != "ecc")
-    found = jax.device_get(run(model, depth, float(tolerance), int(iterations), still, other, starts))
+    model = Model(Frame.of(chosen, (shapes[0][0], shapes[0][1])), method, robust, bool(gain_bias) and method != "ecc")
+    found = jax.device_get(run(model, depth, start is None, float(tolerance), int(iterations), still, other, starts))
     _check_counted(found, model, shapes[0])
     _check_texture(found, model, still.dtype)
     return _alignment(found, model, shapes[0][2], tolerance, iterations)
@@ -128,12 +129,14 @@ def _alignment(found: Summary, model: Model, channels: int, tolerance: float, it
     finite = bool(np.isfinite(parameters).all() and np.isfinite(found.residual))
     converged = int(found.reason) == STEADY and finite and inside >= OVERLAP
     if inside < OVERLAP:
-        reason = f"only {inside:.1%} of the pixels are read inside the moving image, fewer than {OVERLAP:.0%}: start nearer"
+        reason = (
+            f"only {inside:.1%} of the pixels are read inside the moving image, fewer than {OVERLAP:.0%}: start nearer"
+        )
     elif not finite:
         reason = "the parameters left the finite numbers: start nearer"
     else:
         reason = {
-            STEADY: f"the last step moved no pixel by more than {tolerance:g}",
+            STEADY: f"the last step moved no pixel by more than {tolerance:g} or a tenth of its standard error",
             STALLED: "no step lowers the residual any more, however short",
             LIMIT: f"{iterations} iterations at the finest level were not enough",
         }[int(found.reason)]
@@ -154,18 +157,17 @@ def _warp(warp: Any) -> Warp:
         return GROUPS[warp]
     if not callable(warp) or not hasattr(warp, "size"):
         raise ArgumentError(f"warp: got {type(warp).__name__}, expected a name or a warp object such as ThinPlate(...)")
-    return warp  # type: ignore[no-any-return]
+    return warp
 
 
-def _check_options(
-    warp: Warp, method: Any, levels: Any, robust: Any, tolerance: Any, iterations: Any
-) -> None:
+def _check_options(warp: Warp, method: Any, levels: Any, robust: Any, tolerance: Any, iterations: Any) -> None:
     for name, given, known in (("method", method, NORMAL), ("robust", robust, LOSSES)):
         if given not in known:
             raise ArgumentError(f"{name}: got {given!r}, expected one of {', '.join(map(repr, known))}")
     if method == "inverse" and not isinstance(warp, GroupWarp):
         raise ArgumentError(
-            f'method: got "inverse" for the warp {warp.name!r}, which has no composition and inverse; use method="forward"'
+            f'method: got "inverse" for the warp {warp.name!r}, which has no composition and inverse; '
+            'use method="forward"'
         )
     if method == "ecc" and robust is not None:
         raise ArgumentError('robust: a correlation has no residuals to weigh; use method="inverse" with gain_bias=True')
@@ -187,10 +189,10 @@ def _images(fixed: Any, moving: Any, mask: Any) -> tuple[Array, Array]:
     for image, name in zip(images, ("fixed", "moving"), strict=True):
         if min(image.shape[:2]) < LEAST_SIDE:
             raise ArgumentError(
-                f"{name}: got {image.shape[0]}×{image.shape[1]} pixels, expected at least {LEAST_SIDE} along each side: "
-                "an alignment needs slopes"
+                f"{name}: got {image.shape[0]}×{image.shape[1]} pixels, expected at least {LEAST_SIDE} along each "
+                "side: an alignment needs slopes"
             )
-    dtype = jnp.result_type(*(jnp.promote_types(image.dtype, jnp.float32) for image in images))
+    dtype = jnp.float64 if any(image.dtype == jnp.float64 for image in images) else jnp.float32
     still, other = (
         jnp.where(jnp.isfinite(image), image, jnp.nan)
         for image in (image.astype(dtype).reshape(*image.shape[:2], -1) for image in images)
@@ -222,8 +224,8 @@ def _starts(warp: Warp, start: Any, dtype: Any) -> Array:
     starts = jnp.asarray(start)
     if starts.ndim not in (1, 2) or starts.shape[-1] != warp.size or not starts.size:
         raise ArgumentError(
-            f"start: got shape {list(starts.shape)}, expected [{warp.size}], the parameters of the warp {warp.name!r} in pixels, "
-            f"or [k, {warp.size}] for several; warp.parameters_of(matrix) makes them"
+            f"start: got shape {list(starts.shape)}, expected [{warp.size}], the parameters of the warp {warp.name!r} "
+            f"in pixels, or [k, {warp.size}] for several; warp.parameters_of(matrix) makes them"
         )
     if not bool(jnp.all(jnp.isfinite(starts))):
         raise ArgumentError("start: got NaN or infinity, expected finite parameters")
@@ -235,19 +237,23 @@ def _check_counted(found: Summary, model: Model, shape: tuple[int, ...]) -> None
     counted = int(found.counted)
     if counted * shape[2] <= model.unknowns:
         raise ArgumentError(
-            f"fixed: {counted} of its {shape[0] * shape[1]} pixels count (finite, under the mask, with such neighbours), expected "
-            f"more than {model.unknowns}, the number of unknowns; a smaller warp or a larger image is needed"
+            f"fixed: {counted} of its {shape[0] * shape[1]} pixels count (finite, under the mask, neighbours too), "
+            f"expected more than {model.unknowns}, the number of unknowns; a smaller warp or a larger image is needed"
         )
 
 
 def _check_texture(found: Summary, model: Model, dtype: Any) -> None:
     """The slopes of the fixed image must tell every direction of the parameters from none."""
     epsilon = float(jnp.finfo(dtype).eps)
-    if float(found.slope) <= 16 * epsilon * float(found.brightest):
-        raise SingularError(
-            "fixed: the image has no texture where it is counted, so that none of the parameters is determined; "
-            "align on a part with edges"
-        )
+    for name, slope, brightest in (
+        ("fixed", found.slope, found.brightest),
+        ("moving", found.moving_slope, found.moving_brightest),
+    ):
+        if not float(slope) > 16 * epsilon * float(brightest):
+            raise SingularError(
+                f"{name}: the image has no texture where it is counted, so that none of the parameters is determined; "
+                "align on a part with edges"
+            )
     texture = np.asarray(found.texture, float)
     if not np.isfinite(texture).all():
         raise ArgumentError("start: the warp is not finite over the fixed image at the start; give another one")
@@ -257,6 +263,6 @@ def _check_texture(found: Summary, model: Model, dtype: Any) -> None:
         named = np.flatnonzero(np.max(np.abs(blind), axis=1) > 0.1)
         raise SingularError(
             f"fixed: its texture does not determine {blind.shape[1]} of the {model.warp.size} parameters of the warp "
-            f"{model.warp.name!r}; undetermined, alone or together: parameters {', '.join(map(str, named))} (from 0; in the "
-            "image's centre). Use a warp with fewer parameters, or a part with edges in every direction"
+            f"{model.warp.name!r}; undetermined, alone or together: parameters {', '.join(map(str, named))} "
+            "(from 0; in the image's centre). Use a warp with fewer parameters, or a part with edges in every direction"
         )

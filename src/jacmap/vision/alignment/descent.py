@@ -7,8 +7,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from .normal import NORMAL, Guess, Level, Model, Normal
 from ..warps import GroupWarp
+from .normal import NORMAL, Guess, Level, Model, Normal
 
 Array = jax.Array
 
@@ -16,9 +16,13 @@ Array = jax.Array
 RUNNING, STEADY, STALLED, LIMIT = range(4)
 
 FIRST_DAMPING, LEAST_DAMPING, MOST_DAMPING = 1e-4, 1e-7, 1e3
-# Steps below this share of a pixel are taken without asking the cost: there, pixels that enter or leave the picture and
-# the interpolation move it more than the step does.
-SMALL = 0.05
+# Steps below this share of a pixel, or within so many standard errors, are taken without asking the cost: there, noise,
+# interpolation and the pixels that enter or leave the picture move it more than the step does.
+SMALL, ERRORS = 0.05, 2
+# A step of this share of a standard error ends the loop: what it would still gain is far below what the noise allows.
+SETTLED = 0.1
+# With more damping than this a step is short because it was held back, which says nothing of how near the end is.
+FREE = 0.1
 # The least share of the counted pixels that must be read inside the moving image.
 OVERLAP = 0.1
 
@@ -32,12 +36,13 @@ class State(NamedTuple):
 
 
 def descend(model: Model, level: Level, guess: Guess, tolerance: float, limit: int) -> State:
-    """From `guess` until a step moves no pixel of the image by more than `tolerance` pixels, for `limit` steps at most."""
+    """From `guess` until a step moves no pixel by more than `tolerance` pixels or a tenth of its standard error."""
     evaluate = NORMAL[model.method]
     counted = jnp.sum(level.counted).astype(level.fixed.dtype)
     corners = watched(level)
     normal, _ = evaluate(model, level, guess, None)
     dtype = normal.cost.dtype
+    tiny = jnp.finfo(dtype).tiny
 
     def body(state: State) -> State:
         step = _solved(state.normal, state.damping)
@@ -46,11 +51,15 @@ def descend(model: Model, level: Level, guess: Guess, tolerance: float, limit: i
         before, after = (model.warp(guess.parameters, corners) for guess in (state.guess, proposed))
         moved = model.frame.radius * jnp.sqrt(jnp.max(jnp.sum((after - before) ** 2, axis=-1)))
         sound = jnp.isfinite(moved) & jnp.isfinite(cost) & (found.inside.astype(dtype) >= OVERLAP * counted)
-        free = state.damping <= FIRST_DAMPING  # else the step is short because it was held back
-        taken = sound & ((cost <= state.normal.cost) | (free & (moved <= SMALL * level.step)))
+        free = state.damping <= FREE
+        errors = step @ state.normal.matrix @ step / (model.unknowns * state.normal.noise + tiny)
+        near = (errors <= ERRORS**2) | (moved <= SMALL * level.step)
+        taken = sound & ((cost <= state.normal.cost) | (free & near))
         damping = jnp.where(taken, jnp.maximum(state.damping / 10, LEAST_DAMPING), state.damping * 10)
         reason = jnp.where(
-            taken & free & (moved <= tolerance), STEADY, jnp.where(damping > MOST_DAMPING, STALLED, RUNNING)
+            taken & free & ((moved <= tolerance) | (errors <= SETTLED**2)),
+            STEADY,
+            jnp.where(damping > MOST_DAMPING, STALLED, RUNNING),
         )
         steps = state.steps + 1
         reason = jnp.where((reason == RUNNING) & (steps >= limit), LIMIT, reason)

@@ -53,6 +53,8 @@ class Frame:
         return self.warp.parameters_of(left_ @ self.warp.matrix(parameters) @ right_)
 
     def _matrix(self, inverse: bool = False) -> np.ndarray:
-        """From this frame to pixels."""
+        """From this frame to pixels, or back."""
         (x, y), r = self.centre, self.radius
-        return np.array([[1 / r, 0, -x / r], [0, 1 / r, -y / r], [0, 0, 1]] if inverse else [[r, 0, x], [0, r, y], [0, 0, 1]])
+        return np.array(
+            [[1 / r, 0, -x / r], [0, 1 / r, -y / r], [0, 0, 1]] if inverse else [[r, 0, x], [0, r, y], [0, 0, 1]]
+        )

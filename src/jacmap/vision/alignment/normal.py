@@ -1,7 +1,7 @@
 """The residual of an alignment at one level of the pyramid, and its normal equations: one table of three methods.
 
-The model is moving(W(x; p)) ≈ gain · fixed(x) + bias. With r its residual and J the Jacobian of r by what is sought, the
-Gauss-Newton step solves (Σ w JJᵀ) δ = −Σ w r J.
+The model is moving(W(x; p)) ≈ gain · fixed(x) + bias. With r its residual and J the Jacobian of r by what is sought,
+the Gauss-Newton step solves (Σ w JJᵀ) δ = −Σ w r J.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import jax
 import jax.numpy as jnp
 
 from ..._questions import jacobian
-from .frame import Frame
 from ..pyramid import slopes
-from .robust import LOSSES, scale_of
 from ..sampling import grid, sample
 from ..warps import Warp
+from .frame import Frame
+from .robust import LOSSES, scale_of
 
 Array = jax.Array
 
@@ -27,11 +27,14 @@ Array = jax.Array
 class Model:
     """What is fitted and how; hashable, so that a program compiled for it is kept."""
 
-    warp: Warp
     frame: Frame
     method: str
     robust: str | None
     gain_bias: bool
+
+    @property
+    def warp(self) -> Warp:
+        return self.frame.warp
 
     @property
     def unknowns(self) -> int:
@@ -45,8 +48,8 @@ LEAST_BEND = 0.3
 
 
 class Level(NamedTuple):
-    """One level of the pyramid, N pixels of the fixed image. `columns` are ∂fixed(W(x; p))/∂p at the identity, which the
-    inverse method needs once."""
+    """One level of the pyramid, N pixels of the fixed image. `columns` are ∂fixed(W(x; p))/∂p at the identity, which
+    the inverse method needs once."""
 
     step: float  # pixels of the image per pixel of this level
     points: Array  # (N, 2), in the frame
@@ -66,13 +69,15 @@ class Guess(NamedTuple):
 
 
 class Normal(NamedTuple):
-    """The normal equations at a guess. `cost`: mean ρ over the pixels inside, at `scale`; `inside`: their number."""
+    """The normal equations at a guess. `cost`: mean ρ over the pixels inside, at `scale`; `inside`: their number;
+    `noise`: what δᵀHδ is per unknown for a step δ of one standard error."""
 
     matrix: Array
     gradient: Array
     cost: Array
     scale: Array
     inside: Array
+    noise: Array
 
 
 def level_of(model: Model, fixed: Array, moving: Array, step: float) -> Level:
@@ -87,16 +92,21 @@ def level_of(model: Model, fixed: Array, moving: Array, step: float) -> Level:
     spread = jnp.sqrt(jnp.sum(jnp.where(counted[:, None], values - mean, 0) ** 2) / share)
     slope = jnp.stack([across, down], axis=-1).reshape(-1, channels, 2) / step
     slope = jnp.where(counted[:, None, None], slope, 0)
-    columns = None
-    if model.method == "inverse":
-        columns = image_columns(model, jnp.zeros(model.warp.size, fixed.dtype), points, slope)
-    return Level(step, points, values, slope, counted, moving, 1e-3 * spread, columns)
+    return prepared(model, Level(step, points, values, slope, counted, moving, 1e-3 * spread, None))
+
+
+def prepared(model: Model, level: Level) -> Level:
+    """The level with the columns that the model's method and warp need."""
+    if model.method != "inverse":
+        return level
+    still = jnp.zeros(model.warp.size, level.fixed.dtype)
+    return level._replace(columns=image_columns(model, still, level.points, level.slope))
 
 
 def image_columns(model: Model, parameters: Array, points: Array, gradient: Array) -> Array:
     """∂image(W(x; p))/∂p, (N·C, P), from the image's slope (N, C, 2) per pixel at W(x; p).
 
-    The planned Jacobian of all points at once is two numbers per parameter and pixel: P tangents, none of it zero by place.
+    The planned Jacobian of all points at once: two numbers per parameter and pixel, by one tangent per parameter.
     """
     moved = jacobian(lambda p: model.warp(p, points))(parameters) * model.frame.radius
     found = gradient[..., 0, None] * moved[:, None, 0] + gradient[..., 1, None] * moved[:, None, 1]
@@ -110,8 +120,8 @@ def _read(model: Model, level: Level, guess: Guess) -> tuple[Array, Array]:
 
 
 def _read_with_columns(model: Model, level: Level, guess: Guess) -> tuple[Array, Array, Array]:
-    """The same, and the Jacobian (N·C, P). The slope is the interpolation's own: one of smoothed differences would be too
-    small, and every step too long by as much."""
+    """The same, and the Jacobian (N·C, P). The slope is the interpolation's own: one of smoothed differences would be
+    too small, and every step too long by as much."""
     places = _places(model, level, guess)
 
     def along(axis: int) -> tuple[Array, Array, Array]:
@@ -142,7 +152,7 @@ class Linear(NamedTuple):
 
 
 def linear_inverse(model: Model, level: Level, guess: Guess) -> Linear:
-    """Inverse compositional (Baker & Matthews 2004): the fixed image's slopes, computed once, stand for the moving one's."""
+    """Inverse compositional (Baker & Matthews 2004): the slopes are the fixed image's, computed once."""
     assert level.columns is not None
     values, counted = _read(model, level, guess)
     return _with_light(model, level, guess, values, counted, level.columns, -guess.light[0])
@@ -183,7 +193,8 @@ def normal_squares(model: Model, level: Level, guess: Guess, scale: Array | None
         total = jnp.sum(jnp.where(counted[:, None], loss.value(residual / scale), 0))
         return total / jnp.maximum(inside, 1).astype(total.dtype)
 
-    found = Normal(matrix, gradient, cost(here), here, inside)
+    noise = jnp.sum((weight * residual) ** 2) / jnp.maximum(jnp.sum(bend), 1)
+    found = Normal(matrix, gradient, cost(here), here, inside, noise)
     return found, found.cost if scale is None else cost(scale)
 
 
@@ -212,7 +223,7 @@ def normal_ecc(model: Model, level: Level, guess: Guess, scale: Array | None) ->
     ratio = jnp.where(lower > 0, upper / jnp.where(lower > 0, lower, 1), least)
     gradient = by_moving - ratio * by_fixed
     rho = correlation / jnp.sqrt(jnp.maximum(power * (fixed @ fixed), 1e-30))
-    found = Normal(matrix, gradient, 1 - rho, jnp.ones_like(rho), jnp.sum(counted))
+    found = Normal(matrix, gradient, 1 - rho, jnp.ones_like(rho), jnp.sum(counted), power * (1 - rho**2) / total)
     return found, found.cost
 
 

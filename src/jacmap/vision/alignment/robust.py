@@ -49,7 +49,7 @@ LOSSES: dict[str | None, Loss] = {
 
 
 def scale_of(residual: Array, counted: Array, floor: Array) -> Array:
-    """σ of residuals (N, C) by their median absolute value over the pixels that are `counted` (N,), at least `floor`."""
+    """σ of residuals (N, C) by their median absolute value over the `counted` pixels (N,), at least `floor`."""
     step = _step(len(residual))
     some, known = jnp.abs(residual[::step]), counted[::step]
     ordered = jnp.sort(jnp.where(known[:, None], some, jnp.inf).ravel())

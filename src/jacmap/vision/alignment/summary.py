@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..._questions import jacobian
+from ..pyramid import slopes
 from .descent import State, updated, watched
 from .normal import LINEAR, Guess, Level, Model, image_columns
 from .robust import LOSSES, scale_of
@@ -18,9 +19,9 @@ Array = jax.Array
 
 
 class Summary(NamedTuple):
-    """`texture` (P, P): what the fixed image's slopes alone say of the parameters, as a share of all their energy, where a
-    unit of each parameter moves the picture by one pixel; `slope`: their root mean square. `bread`, `meat` (K, K) and
-    `outward` (P, P) make the covariance."""
+    """`texture` (P, P): what the fixed image's slopes alone say of the parameters, as a share of all their energy,
+    where a unit of each parameter moves the picture by one pixel; `slope`: their root mean square. `bread`, `meat`
+    (K, K) and `outward` (P, P) make the covariance."""
 
     parameters: Array
     light: Array
@@ -34,6 +35,8 @@ class Summary(NamedTuple):
     texture: Array
     slope: Array
     brightest: Array
+    moving_slope: Array
+    moving_brightest: Array
     bread: Array
     meat: Array
     outward: Array
@@ -59,6 +62,7 @@ def summary(model: Model, level: Level, start: Array, chosen: Array, state: Stat
         return model.frame.outward(updated(model, state.guess, jnp.concatenate([change, still])).parameters)
 
     texture, slope = _texture(model, level, start)
+    steep = jnp.nan_to_num(jnp.square(jnp.stack(slopes(level.moving))))
     return Summary(
         parameters=model.frame.outward(guess.parameters),
         light=guess.light,
@@ -72,6 +76,8 @@ def summary(model: Model, level: Level, start: Array, chosen: Array, state: Stat
         texture=texture,
         slope=slope,
         brightest=jnp.max(jnp.abs(level.fixed)),
+        moving_slope=jnp.sqrt(jnp.mean(steep)),
+        moving_brightest=jnp.nanmax(jnp.abs(level.moving)),
         bread=(columns * curvature[:, None]).T @ columns * (size[:, None] * size),
         meat=pulled.T @ pulled * (size[:, None] * size),
         outward=jacobian(outward)(jnp.zeros_like(guess.parameters)),
@@ -81,8 +87,8 @@ def summary(model: Model, level: Level, start: Array, chosen: Array, state: Stat
 def covariance(found: Summary, numbers: int) -> np.ndarray:
     """Of the parameters in pixels (P, P), from `numbers` residuals: Huber's sandwich A⁻¹BA⁻¹ n/(n − K).
 
-    A = Σ ψ'(rᵢ) JᵢJᵢᵀ and B = Σ ψ(rᵢ)² JᵢJᵢᵀ with ψ(r) = r for least squares (Huber 1967; White 1980): it is σ²(JᵀJ)⁻¹ where
-    the noise is alike everywhere, and holds where it is not. NaN where there are too few residuals.
+    A = Σ ψ'(rᵢ) JᵢJᵢᵀ and B = Σ ψ(rᵢ)² JᵢJᵢᵀ with ψ(r) = r for least squares (Huber 1967; White 1980): it is σ²(JᵀJ)⁻¹
+    where the noise is alike everywhere, and holds where it is not. NaN where there are too few residuals.
     """
     bread, meat, outward = (np.asarray(part, float) for part in (found.bread, found.meat, found.outward))
     unknowns, size = len(bread), len(outward)
