@@ -24,8 +24,7 @@ def by_points(warp: Map, parameters: Any, points: Any) -> Array:
     question="sparse")` shows, so it is read point by point: two passes for all. `warp` is one of this package or any
     function of (parameters, points). Compiled once per warp and shape.
     """
-    points = as_points(points)
-    return _by_points(warp)(parameters, points.reshape(-1, 2)).reshape(*points.shape, 2)
+    return _by_points(warp)(parameters, as_points(points))
 
 
 def by_parameters(warp: Map, parameters: Any, points: Any, form: Literal["dense", "sparse"] = "dense") -> Any:
@@ -55,7 +54,8 @@ def orientation(warp: Map, parameters: Any, points: Any) -> Array:
 
 @lru_cache(maxsize=64)
 def _by_points(warp: Map) -> Callable[[Any, Any], Any]:
-    return jax.jit(jax.vmap(jacobian(warp, argnums=1), (None, 0)))
+    each = jax.vmap(jacobian(warp, argnums=1), (None, 0))
+    return jax.jit(lambda parameters, points: each(parameters, points.reshape(-1, 2)).reshape(*points.shape, 2))
 
 
 @lru_cache(maxsize=64)
