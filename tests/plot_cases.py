@@ -85,6 +85,8 @@ SCHEDULES = [
     SimpleNamespace(name="recompute all", peak=14, measured=None, time=3.1),
 ]
 MEMORY = SimpleNamespace(name="loss", schedules=SCHEDULES, keep_all=KEEP_ALL, chosen=SCHEDULES[2], budget=45)
+RIPPLE = 1.5 * np.stack([np.sin(np.arange(12.0)), np.cos(np.arange(12.0))], -1)[None].repeat(9, axis=0)
+BLOB = np.exp(-((np.arange(12.0) - 5) ** 2 + (np.arange(9.0)[:, None] - 4) ** 2) / 8)
 WAVE = np.sin(np.arange(64.0)).reshape(8, 8)
 POINT = jnp.array([1.5, 0.5])
 
@@ -102,6 +104,9 @@ CASES: dict[str, Callable] = {
     "manipulability_map": lambda **o: jm.plot.manipulability_map(
         PLANAR, [0.5, 1.0], "tip", ("first", "second"), part="translation", **o
     ),
+    "before_after": lambda **o: jm.plot.before_after(BLOB, np.roll(BLOB, 3, 1), np.roll(BLOB, 1, 0), **o),
+    "residual": lambda **o: jm.plot.residual(np.where(BLOB > 0.9, np.nan, np.roll(BLOB, 1, 0) - BLOB), **o),
+    "warped_grid": lambda **o: jm.plot.warped_grid(jm.vision.Flow((9, 12)), RIPPLE.ravel(), (9, 12), 7, **o),
     "trust": lambda **o: jm.plot.trust(TRUST, **o),
     "memory": lambda **o: jm.plot.memory(MEMORY, **o),
     "gradient_flow": lambda **o: jm.plot.gradient_flow(jm.gradient_flow(deep, jnp.full((4, 8), 0.3)), **o),

@@ -108,7 +108,7 @@ __all__ = [
     "vjp",
 ]
 
-_LAZY = ("flows", "kinematics", "latent", "plot", "report")  # they need an extra: loaded when first used
+_LAZY = ("flows", "kinematics", "latent", "plot", "report", "vision")  # they need an extra: loaded when first used
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -25,10 +25,12 @@ from ._sensitivity import sensitivity_map
 from ._singular import singular_values
 from ._trust import trust
 from ._volume import volume_map
+from ._warp import before_after, residual, warped_grid
 
 __all__ = [
     "arm",
     "bars",
+    "before_after",
     "circle_to_ellipse",
     "directions",
     "gains",
@@ -38,10 +40,12 @@ __all__ = [
     "matrix",
     "memory",
     "pattern",
+    "residual",
     "sensitivity_map",
     "singular_values",
     "sphere_to_ellipsoid",
     "trust",
     "vector_field",
     "volume_map",
+    "warped_grid",
 ]
