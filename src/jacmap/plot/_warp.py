@@ -56,7 +56,8 @@ def residual(values: Any, *, ax: Axes | None = None) -> Axes:
     ax.set_ylabel("y in pixels")
     known = values[np.isfinite(values)]
     middle = f"median |residual| {np.median(np.abs(known)):.3g}" if known.size else "nothing is known"
-    titled(ax, f"What is left over: {middle}{f', {counted(missing, "pixel")} unknown' if missing else ''}")
+    unknown = f", {counted(missing, 'pixel')} unknown" if missing else ""
+    titled(ax, f"What is left over: {middle}{unknown}")
     return ax
 
 

@@ -2,10 +2,10 @@
 
 from .alignment import Alignment, align
 from .camera import Camera, Projection, ProjectionJacobians, project, projection_jacobians
+from .dense import Registration, register
 from .derivatives import area, by_parameters, by_points, orientation
 from .folds import Folds, folds
 from .invert import Inverse, invert
-from .register import Registration, register
 from .sampling import grid, sample
 from .warps import Affine, Euclidean, Flow, Homography, Lens, Similarity, ThinPlate, Translation
 

@@ -24,23 +24,21 @@ def by_points(warp: Map, parameters: Any, points: Any) -> Array:
     question="sparse")` shows, so it is read point by point: two passes for all. `warp` is one of this package or any
     function of (parameters, points). Compiled once per warp and shape.
     """
-    points = as_points(points)
-    return _compiled(warp, 1)(parameters, points.reshape(-1, 2)).reshape(*points.shape, 2)
+    return _by_points(warp)(parameters, as_points(points))
 
 
 def by_parameters(warp: Map, parameters: Any, points: Any, form: Literal["dense", "sparse"] = "dense") -> Any:
-    """∂warp/∂parameters at each of points (…, 2): (…, 2, *parameters.shape), planned per point.
+    """∂warp/∂parameters at each of points (…, 2): (…, 2, *parameters.shape), planned for all points at once.
 
-    ``form="sparse"``: one `BCOO` of (2 · points, size of parameters), planned for the whole batch at once: for a `Flow`
-    and whatever else has each parameter act in one place only.
+    ``form="sparse"``: one `BCOO` of (2 · points, size of parameters), for a `Flow` and whatever else has each parameter
+    act in one place only.
     """
     points = as_points(points)
     if form == "sparse":
         return jacobian(lambda chosen: warp(chosen, points), form="sparse")(jnp.asarray(parameters))
     if form != "dense":
         raise ArgumentError(f'form: got {form!r}, expected "dense" or "sparse"')
-    found = _compiled(warp, 0)(parameters, points.reshape(-1, 2))
-    return found.reshape(*points.shape, *jnp.shape(parameters))
+    return _by_parameters(warp)(jnp.asarray(parameters), points)
 
 
 def area(warp: Map, parameters: Any, points: Any) -> Array:
@@ -55,5 +53,12 @@ def orientation(warp: Map, parameters: Any, points: Any) -> Array:
 
 
 @lru_cache(maxsize=64)
-def _compiled(warp: Map, argnum: int) -> Callable[[Any, Any], Any]:
-    return jax.jit(jax.vmap(jacobian(warp, argnums=argnum), (None, 0)))
+def _by_points(warp: Map) -> Callable[[Any, Any], Any]:
+    each = jax.vmap(jacobian(warp, argnums=1), (None, 0))
+    return jax.jit(lambda parameters, points: each(parameters, points.reshape(-1, 2)).reshape(*points.shape, 2))
+
+
+@lru_cache(maxsize=64)
+def _by_parameters(warp: Map) -> Callable[[Any, Any], Any]:
+    # Not per point: few parameters move all points at once, and one pass for each of them does.
+    return jacobian(warp, argnums=0)

@@ -60,14 +60,19 @@ def _invert(warp: Map, most: int, parameters: Any, points: Array, start: Array, 
     def step(state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
         x, left, moving, k = state
         towards = _solve(by_points(warp, fixed, x), warp(fixed, x) - wanted)
-        best, best_left = x, left
-        for halving in range(HALVINGS):
+
+        def shorter(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+            best, best_left, halving = state
             trial = x - 0.5**halving * towards
             trial_left = miss(trial)
             # The longest step that shrinks the residual; what is not finite shrinks nothing.
             better = (best_left == left) & (trial_left < left)
-            best = jnp.where(better[..., None], trial, best)
-            best_left = jnp.where(better, trial_left, best_left)
+            return jnp.where(better[..., None], trial, best), jnp.where(better, trial_left, best_left), halving + 1
+
+        def looking(state: tuple[Array, Array, Array]) -> Array:
+            return (state[2] < HALVINGS) & jnp.any(moving & (left > enough) & (state[1] == left))
+
+        best, best_left, _ = jax.lax.while_loop(looking, shorter, (x, left, jnp.zeros((), x.dtype)))
         return best, best_left, best_left < left, k + 1
 
     start = jax.lax.stop_gradient(start)

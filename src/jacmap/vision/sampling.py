@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -31,7 +32,11 @@ def sample(image: Any, points: Any, order: Order = "linear") -> tuple[Array, Arr
     """
     if order not in KERNELS:
         raise ArgumentError(f"order: got {order!r}, expected one of {', '.join(map(repr, KERNELS))}")
-    points, image = as_points(points), as_image(image)
+    return _sample(as_image(image), as_points(points), order)
+
+
+@partial(jax.jit, static_argnames="order")
+def _sample(image: Array, points: Array, order: str) -> tuple[Array, Array]:
     height, width = image.shape[:2]
     pixels = image.reshape(height * width, -1).astype(points.dtype)
     most = jnp.asarray([width - 1, height - 1], points.dtype)

@@ -66,7 +66,7 @@ def refine(
     pixels = grid((fixed.shape[0], fixed.shape[1]), flow.dtype)
 
     def at(flow: Array) -> Linear:
-        return linearised(there, pixels + flow, wanted)
+        return linearised(there, pixels + flow, turn(flow), wanted)
 
     def going(state: tuple[Level, Linear]) -> Array:
         return (state[0].steps < most) & (state[0].fall > tolerance)
@@ -96,12 +96,23 @@ def refine(
     return jax.lax.while_loop(going, step, (start, linear))[0]
 
 
-def linearised(moving: Array, points: Array, wanted: Array) -> Linear:
+def turn(flow: Array) -> tuple[Array, Array]:
+    """∂(x + flow)/∂x and ∂(x + flow)/∂y (H, W, 2), what slopes are carried by; held within ½ of the identity's, as
+    across an edge of the flow the differences mean nothing."""
+    by_x, by_y = (jnp.clip(part, -0.5, 0.5) for part in slopes(flow))
+    return by_x.at[..., 0].add(1), by_y.at[..., 1].add(1)
+
+
+def linearised(moving: Array, points: Array, turned: tuple[Array, Array], wanted: Array) -> Linear:
     """The residual at `points` and its slopes: each depends on its own pixel's displacement alone, so that the Jacobian
     is block-diagonal and two passes give all of it."""
 
     def residual(at: Array) -> tuple[Array, Array]:
         value, inside = sample(moving, at, "cubic")
+        # The slopes of the warped image, not of the moving one where it is read: a flow that stretches changes them.
+        plain, x, y = jnp.split(value, 3, axis=-1)
+        carried = (x * by[..., :1] + y * by[..., 1:] for by in turned)
+        value = jnp.concatenate([plain, *carried], axis=-1)
         return value - jnp.where(known, wanted, 0), inside
 
     known = jnp.all(jnp.isfinite(wanted), axis=-1, keepdims=True)

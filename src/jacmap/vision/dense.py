@@ -25,7 +25,7 @@ Array = jax.Array
 DATA_EDGE, FLOW_EDGE = 0.04, 0.05
 SMALLEST = 4  # pixels, of an image's shorter side
 COARSEST = 12  # below which the shorter side of a level is not halved
-TEXTURE = 1e-4  # of slopes across to slopes along: less, and only one direction of the motion is seen
+TEXTURE = 1e-3  # of slopes along one direction to those across: less, and motion along it is not seen
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +70,7 @@ def register(
     fixed: Any,
     moving: Any,
     *,
-    smoothness: float = 0.13,
+    smoothness: float = 0.2,
     gradient: float = 5.0,
     start: Any = None,
     mask: Any = None,
@@ -169,11 +169,11 @@ def prepared(fixed: Any, moving: Any, mask: Any) -> tuple[Array, Array]:
 
 def textured(name: str, image: np.ndarray) -> None:
     """Refuses an image whose slopes leave a direction of motion unseen (the aperture problem)."""
-    x = (image[:-1, 1:] - image[:-1, :-1]).ravel()
-    y = (image[1:, :-1] - image[:-1, :-1]).ravel()
+    x = (image[1:-1, 2:] - image[1:-1, :-2]).ravel()
+    y = (image[2:, 1:-1] - image[:-2, 1:-1]).ravel()
     known = np.isfinite(x) & np.isfinite(y)
     if not known.any():
-        raise ArgumentError(f"{name}: got no two neighbouring pixels that are finite and counted, expected an image")
+        raise ArgumentError(f"{name}: got no pixel whose neighbours are finite and counted, expected an image")
     x, y = x[known], y[known]
     (least, largest), vectors = np.linalg.eigh(np.array([[x @ x, x @ y], [x @ y, y @ y]]) / len(x))
     ordinary = np.nanmax(np.abs(image)) * 1e-6
