@@ -27,7 +27,7 @@ import jacmap as jm
 SIZE, MARGIN = 384, 64  # of the crop, and what the photograph has around it
 CORNERS = np.array([[0, 0], [SIZE - 1, 0], [SIZE - 1, SIZE - 1], [0, SIZE - 1]], float)
 LEVELS = 4
-KORNIA_CASES = 5  # it takes seconds for each
+KORNIA_CASES = 2  # each takes half a minute or more
 
 # OpenCV's stopping rule and its own smoothing filter, from fast to exact; each on a pyramid of 4 levels.
 SETTINGS = [(1e-3, 1), (1e-4, 1), (1e-4, 5), (1e-5, 1), (1e-5, 5), (1e-6, 1), (1e-6, 5), (1e-7, 1)]
@@ -116,9 +116,6 @@ def spoilt(pairs: list[Pair], name: str, floor: int, tick: Tick) -> Iterator[Row
     )
     yield Row("the same, OpenCV's ECC, best setting: under 1 px", under(best), f"of {len(pairs)}")
     yield Row("the same, OpenCV's ECC: median corner error", median(best), "px")
-    tick(f"{name}: kornia")
-    theirs = [p.error(kornia(p)) for p in pairs[:KORNIA_CASES]]
-    yield Row("the same, kornia: under 1 px", under(theirs), f"of {len(theirs)}")
 
 
 def under(errors: list[float]) -> int:
@@ -186,7 +183,7 @@ def opencv(p: Pair, epsilon: float, smooth: int) -> np.ndarray:
 
 
 def kornia(p: Pair) -> np.ndarray:
-    """Adam on the mean absolute difference, levels and steps as here found best; NaN where it diverges."""
+    """Adam on the mean absolute difference."""
     torch.manual_seed(0)
     fixed, moving = (torch.from_numpy(image / 255)[None, None] for image in (p.fixed, p.moving))
     registrator = ImageRegistrator("homography", pyramid_levels=LEVELS, lr=2e-3, num_iterations=200, tolerance=1e-7)
