@@ -1,4 +1,4 @@
-"""`make bench-robots`: kinematics of robots.
+"""`make bench-robots`: robots and images.
 
 Written to benchmarks/out/robots.json as rows of case, figure, unit, floor, holds.
 
@@ -14,12 +14,16 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import _robots_control
 import _robots_kinematics
+import _vision_align
+import _vision_warps
 from _table import Case, main
 
 CASES: dict[str, Case] = {
     "kinematics": _robots_kinematics.rows,
     "control": _robots_control.rows,
+    "warps": _vision_warps.rows,
+    "align": _vision_align.rows,
 }
 
 if __name__ == "__main__":
-    sys.exit(main("robots", "robots", CASES, "fewer configurations, texts and rounds"))
+    sys.exit(main("robots", "robots and images", CASES, "fewer configurations, texts and rounds"))
