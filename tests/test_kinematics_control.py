@@ -82,20 +82,18 @@ def test_singular_starts_and_single_precision(dtype):
 
 
 def test_starts_given_batches_and_jit():
-    goal = PANDA.pose(PANDA.random(6, (3, 2)), HAND)
-    starts = PANDA.random(7, 5)
-    found = kinematics.inverse_kinematics(PANDA, goal, HAND, starts=starts)
-    assert found.q.shape == (3, 2, len(PANDA.joints)) and found.converged.shape == (3, 2)
-    near = kinematics.inverse_kinematics(PANDA, goal, HAND, found.q, starts=1)
-    assert np.all(near.converged == found.converged) and np.all(near.starts == 1)
-    compiled = jax.jit(lambda m: kinematics.inverse_kinematics(PANDA, m, HAND).q)(goal.as_matrix())
-    reached = np.asarray(kinematics.inverse_kinematics(PANDA, goal, HAND).converged)
-    far, _ = errors(PANDA, compiled, goal, HAND)
-    assert np.all(far[reached] < 1e-5)
-    empty = kinematics.inverse_kinematics(PANDA, jnp.zeros((0, 4, 4)), HAND)
-    assert empty.q.shape == (0, len(PANDA.joints))
-    single = kinematics.inverse_kinematics(PANDA, goal.as_matrix()[0, 0], HAND)
-    assert single.q.shape == (len(PANDA.joints),) and single.converged.shape == ()
+    goal = PLANAR.pose(PLANAR.random(6, (3, 2)), "tip")
+    found = kinematics.inverse_kinematics(PLANAR, goal, "tip", starts=PLANAR.random(7, 5))
+    assert found.q.shape == (3, 2, 2) and found.converged.shape == (3, 2) and np.all(found.converged)
+    near = kinematics.inverse_kinematics(PLANAR, goal, "tip", found.q, starts=1)
+    assert np.all(near.converged) and np.all(near.starts == 1)
+    compiled = jax.jit(lambda m: kinematics.inverse_kinematics(PLANAR, m, "tip").q)(goal.as_matrix())
+    far, turned = errors(PLANAR, compiled, goal, "tip")
+    assert np.all(far < 1e-5) and np.all(turned < 1e-5)
+    empty = kinematics.inverse_kinematics(PLANAR, jnp.zeros((0, 4, 4)), "tip")
+    assert empty.q.shape == (0, 2)
+    single = kinematics.inverse_kinematics(PLANAR, goal.as_matrix()[0, 0], "tip")
+    assert single.q.shape == (2,) and single.converged.shape == ()
 
 
 # -- control -----------------------------------------------------------------------------------------------------------
