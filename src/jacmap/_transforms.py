@@ -37,6 +37,9 @@ from .engine.plan.recipe import Coloured, Constant, Plain, Recipe, Scaled
 # Plain modes estimated below this cost (a quarter of a millisecond), and within this factor of each other, are timed.
 TIMED = 500e3
 COMPARABLE = 3.0
+# Under vmap they are timed over a batch of as many as are estimated at this cost (two milliseconds), within bounds: the
+# way in and out of compiled code, 0.1 ms while a transformation is under way, must not hide the difference.
+MAPPED, FEWEST, MOST = 4e6, 64, 4096
 # The clock must disagree with the estimate by this much to overrule it.
 CLEARLY_FASTER = 1.05
 
@@ -56,11 +59,12 @@ class PlannedFunction(Protocol):
 
 @dataclass(eq=False)
 class Entry:
-    """What is kept per signature: the plan, and J itself when it is constant."""
+    """What is kept per signature: the plan, J itself when it is constant, and the way that is best under `vmap`."""
 
     traced: backend.Traced
     plan: Plan
     constant: np.ndarray | None = None
+    mapped: Recipe | None = None
 
     @functools.cached_property
     def indices(self) -> jax.Array:
@@ -118,6 +122,7 @@ class Transform:
         self._busy: list[bool] = [True]  # empty once compiled code alone can answer
         self._jits: dict[Any, Callable[..., Any]] = {}
         self._direct: Any = jax.jit(self._run_arrays)
+        self._mapped: Any = jax.jit(self._run_mapped)
         self._here = _Here()
 
     # -- calling -------------------------------------------------------------------------------------------
@@ -130,6 +135,7 @@ class Transform:
         routed = Routed(self)
         busy, direct, slow, finish = self._busy, self._direct, routed.call, self._finisher()
         context, evaluation = compat.trace_state()
+        tracer = compat.Tracer
 
         def planned(x: Any = _NOTHING, /, *rest: Any, **kwargs: Any) -> Any:
             if not busy and context.trace is evaluation:
@@ -145,7 +151,7 @@ class Transform:
             # Without variables of an enclosing function f cannot read an outer transformation's tracers, and the look
             # at the state of JAX, half of what a call costs beside the compiled code, can be spared; so can the empty
             # tuple and dict of further arguments, of which f has none.
-            if not busy:
+            if not busy and not isinstance(x, tracer):
                 try:
                     out = direct(x)
                 except (TypeError, TraceError):
@@ -170,7 +176,8 @@ class Transform:
                 out = self._run_arrays(*args, **kwargs)  # compiled code would keep them for later calls
             else:
                 with self._here.from_outside():
-                    run = self._general if self.mode == "measure" or static else self._direct
+                    direct = self._mapped if self._is_mapped(args, kwargs) else self._direct
+                    run = self._general if self.mode == "measure" or static else direct
                     out = run(*args, **kwargs)
         self._probe_now(args, kwargs, out)
         if not static and self.mode != "measure" and not self._unprobed:
@@ -207,10 +214,15 @@ class Transform:
         leaves = jax.tree_util.tree_leaves((args, kwargs))
         return self._run(sig, [leaves[p] for p in sig.moving], [leaves[p] for p in sig.others])
 
-    def _run(self, sig: backend.Signature, moving: list[Any], others: list[Any]) -> Any:
+    def _run_mapped(self, *args: Any, **kwargs: Any) -> Any:
+        sig = self._signature(args, kwargs)
+        leaves = jax.tree_util.tree_leaves((args, kwargs))
+        return self._run(sig, [leaves[p] for p in sig.moving], [leaves[p] for p in sig.others], mapped=True)
+
+    def _run(self, sig: backend.Signature, moving: list[Any], others: list[Any], mapped: bool = False) -> Any:
         call = backend.on_leaves(self.f, sig, self.has_aux)
         entry, traced = self._entry(sig, call)
-        chosen = entry.plan.chosen
+        chosen = entry.mapped if mapped and entry.mapped is not None else entry.plan.chosen
         if self.question.kind == "dense":
             _check_size(entry.plan.shape, traced)
         with translated(self.f):
@@ -332,24 +344,11 @@ class Transform:
         sig = self._signature(args, kwargs)
         if self._key(sig) in self.entries:
             return
-        call = backend.on_leaves(self.f, sig, self.has_aux)
-        entry, traced = self._entry(sig, call)
-        contenders = [
-            c
-            for c in entry.plan.planned.candidates
-            if isinstance(c, (Plain, Scaled)) and c.cost < TIMED and not c.chunk
-        ]
-        contenders = [c for c in contenders if c.cost <= COMPARABLE * contenders[0].cost]
-        if entry.plan.chosen not in contenders or len(contenders) < 2:
+        entry, _ = self._entry(sig, backend.on_leaves(self.f, sig, self.has_aux))
+        ways = self._contenders(sig)
+        if not ways:
             return
-        if traced.closes_over_tracers or not traced.uniform or sig.static:
-            return
-
-        def answer(recipe: Recipe, *leaves: Any) -> Any:
-            moving, others = [leaves[p] for p in sig.moving], [leaves[p] for p in sig.others]
-            return jax.tree_util.tree_leaves(self._answered(entry, recipe, traced, call, moving, others))
-
-        runs = [jax.jit(functools.partial(answer, recipe)) for recipe in contenders]
+        contenders, runs = [recipe for recipe, _ in ways], [jax.jit(answer) for _, answer in ways]
         found = np.sqrt(np.multiply(times(runs, leaves), times_after_pauses(runs, leaves)))
         best = int(np.argmin(found))
         if found[0] <= found[best] * CLEARLY_FASTER:
@@ -358,6 +357,66 @@ class Transform:
         note = f"timed against {against} when the plan was made"
         kept = contenders[best].note
         entry.plan.chosen = replace(contenders[best], note=f"{kept}; {note}" if kept else note)
+
+    def _is_mapped(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Does `vmap` map over these arguments? Then the mode is chosen for a batch, by the clock, once.
+
+        Under `vmap` small products become loops over the batch, and which of the modes has the better loops has little
+        to do with which is faster alone: for the two outputs and eight parameters of a homography reverse mode is, and
+        takes twenty times as long over a batch. The values that it is timed at are made up.
+        """
+        leaves = jax.tree_util.tree_leaves((args, kwargs))
+        if not any(map(compat.batch_size, leaves)) or self.mode != "model" or self.question.kind != "dense":
+            return False
+        sig = self._signature(args, kwargs)
+        entry, _ = self._entry(sig, backend.on_leaves(self.f, sig, self.has_aux))
+        if entry.mapped is None:
+            entry.mapped = self._fastest_mapped(entry, sig, leaves)
+        return True
+
+    def _fastest_mapped(self, entry: Entry, sig: backend.Signature, leaves: list[Any]) -> Recipe:
+        # Values to probe a structured way with may never come: beside the plan's own only plain AD may be taken.
+        ways = [
+            (recipe, answer)
+            for recipe, answer in self._contenders(sig)
+            if recipe is entry.plan.chosen or isinstance(recipe, Plain)
+        ]
+        numeric = all(jnp.issubdtype(leaf.dtype, np.number) or leaf.dtype == bool for leaf in leaves)
+        # What may loop for ever at made-up values has no reverse mode.
+        if len(ways) < 2 or not numeric or not entry.traced.reverse:
+            return entry.plan.chosen
+        draw, most = np.random.default_rng(0), int(min(MOST, max(FEWEST, MAPPED / ways[0][0].cost)))
+        values, axes = [], []
+        with jax.ensure_compile_time_eval():
+            for leaf in leaves:
+                size = compat.batch_size(leaf)
+                shape = leaf.shape if size is None else (min(size, most), *leaf.shape)
+                values.append(jnp.asarray(draw.uniform(0.1, 0.9, shape)).astype(leaf.dtype))
+                axes.append(None if size is None else 0)
+            found = times([jax.jit(jax.vmap(answer, tuple(axes))) for _, answer in ways], values)
+        return ways[int(np.argmin(found))][0]
+
+    def _contenders(self, sig: backend.Signature) -> list[tuple[Plain | Scaled, Callable[..., Any]]]:
+        """The ways, plain or nearly so, that the estimate cannot tell apart, each with its answer as a function of all
+        leaves; none where there is only one, or no clock can be asked."""
+        call = backend.on_leaves(self.f, sig, self.has_aux)
+        entry, traced = self._entry(sig, call)
+        found = [
+            c
+            for c in entry.plan.planned.candidates
+            if isinstance(c, (Plain, Scaled)) and c.cost < TIMED and not c.chunk
+        ]
+        found = [c for c in found if c.cost <= COMPARABLE * found[0].cost]
+        if entry.plan.chosen not in found or len(found) < 2:
+            return []
+        if traced.closes_over_tracers or not traced.uniform or sig.static:
+            return []
+
+        def answer(recipe: Recipe, *leaves: Any) -> Any:
+            moving, others = [leaves[p] for p in sig.moving], [leaves[p] for p in sig.others]
+            return jax.tree_util.tree_leaves(self._answered(entry, recipe, traced, call, moving, others))
+
+        return [(recipe, functools.partial(answer, recipe)) for recipe in found]
 
     def unprobed_plan(self, *args: Any) -> Plan:
         """The plan for arguments of these shapes as it stands, without running anything."""

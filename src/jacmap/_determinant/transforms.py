@@ -48,7 +48,7 @@ class Determinant(Transform):
         plan.check_memory(self.memory, max(a.dtype.itemsize for a in traced.inputs))
         return Entry(traced, cast(Plan, plan))
 
-    def _run(self, sig: backend.Signature, moving: list[Any], others: list[Any]) -> Any:
+    def _run(self, sig: backend.Signature, moving: list[Any], others: list[Any], mapped: bool = False) -> Any:
         call = backend.on_leaves(self.f, sig, False)
         entry, traced = self._entry(sig, call)
         with translated(self.f):

@@ -84,7 +84,7 @@ class LaplacianTransform(Transform):
         planned = Planned(self.question, tuple(found), pattern, None, {}, tuple(rejected), 0)
         return Entry(traced, LaplacianPlan(planned, found[0], (n, n), graph, run=self.call))
 
-    def _run(self, sig: backend.Signature, moving: list[Any], others: list[Any]) -> Any:
+    def _run(self, sig: backend.Signature, moving: list[Any], others: list[Any], mapped: bool = False) -> Any:
         entry, traced = self._entry(sig, backend.on_leaves(self.f, sig, False))
         chosen = entry.plan.chosen
         if not isinstance(chosen, Swept):

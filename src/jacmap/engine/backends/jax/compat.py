@@ -22,6 +22,13 @@ def is_tracer(value: Any) -> bool:
     return isinstance(value, Tracer)
 
 
+def batch_size(value: Any) -> int | None:
+    """How many a value stands for that `vmap`, and no transformation inside of it, maps over; None for others."""
+    if not isinstance(value, Tracer) or not isinstance(axis := getattr(value, "batch_dim", None), int):
+        return None
+    return int(value.val.shape[axis])
+
+
 def trace_state() -> tuple[Any, Any]:
     """(context, evaluation): ``context.trace is evaluation`` when no transformation is under way.
 
