@@ -379,7 +379,7 @@ class Transform:
         ways = [
             (recipe, answer)
             for recipe, answer in self._contenders(sig)
-            if recipe is entry.plan.chosen or isinstance(recipe, Plain)
+            if recipe.name == entry.plan.chosen.name or isinstance(recipe, Plain)
         ]
         numeric = all(jnp.issubdtype(leaf.dtype, np.number) or leaf.dtype == bool for leaf in leaves)
         # What may loop for ever at made-up values has no reverse mode.
@@ -407,7 +407,7 @@ class Transform:
             if isinstance(c, (Plain, Scaled)) and c.cost < TIMED and not c.chunk
         ]
         found = [c for c in found if c.cost <= COMPARABLE * found[0].cost]
-        if entry.plan.chosen not in found or len(found) < 2:
+        if entry.plan.chosen.name not in [c.name for c in found] or len(found) < 2:
             return []
         if traced.closes_over_tracers or not traced.uniform or sig.static:
             return []
