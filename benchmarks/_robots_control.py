@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -17,11 +15,11 @@ import mujoco
 import numpy as np
 import pytorch_kinematics
 import torch
+from _robots_kinematics import PANDA
 from _table import Row, Tick
 
 from jacmap import kinematics
 
-PANDA = Path(find_spec("frax").origin).parent / "assets/franka_panda/panda.urdf"
 LINK = "panda_hand"
 STARTS = 24  # the same for every library, for every goal
 FAR, TURNED = 1e-3, np.deg2rad(0.1)

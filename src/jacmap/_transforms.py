@@ -121,8 +121,8 @@ class Transform:
         self._unprobed: list[Entry] = []
         self._busy: list[bool] = [True]  # empty once compiled code alone can answer
         self._jits: dict[Any, Callable[..., Any]] = {}
-        self._direct: Any = jax.jit(self._run_arrays)
-        self._mapped: Any = jax.jit(self._run_mapped)
+        self._direct: Any = jax.jit(functools.partial(self._run_arrays, False))
+        self._mapped: Any = jax.jit(functools.partial(self._run_arrays, True))
         self._here = _Here()
 
     # -- calling -------------------------------------------------------------------------------------------
@@ -173,7 +173,7 @@ class Transform:
         with translated(self.f):  # a leaked value is noticed only when compiled code is left or entered
             self._time_modes(args, kwargs)
             if self._reads_tracers(args, kwargs):
-                out = self._run_arrays(*args, **kwargs)  # compiled code would keep them for later calls
+                out = self._run_arrays(False, *args, **kwargs)  # compiled code would keep them for later calls
             else:
                 with self._here.from_outside():
                     direct = self._mapped if self._is_mapped(args, kwargs) else self._direct
@@ -209,15 +209,10 @@ class Transform:
             self._jits[key] = jax.jit(lambda moving, others: self._run(sig, moving, others))
         return self._jits[key]([leaves[p] for p in sig.moving], [leaves[p] for p in sig.others])
 
-    def _run_arrays(self, *args: Any, **kwargs: Any) -> Any:
+    def _run_arrays(self, mapped: bool, /, *args: Any, **kwargs: Any) -> Any:
         sig = self._signature(args, kwargs)
         leaves = jax.tree_util.tree_leaves((args, kwargs))
-        return self._run(sig, [leaves[p] for p in sig.moving], [leaves[p] for p in sig.others])
-
-    def _run_mapped(self, *args: Any, **kwargs: Any) -> Any:
-        sig = self._signature(args, kwargs)
-        leaves = jax.tree_util.tree_leaves((args, kwargs))
-        return self._run(sig, [leaves[p] for p in sig.moving], [leaves[p] for p in sig.others], mapped=True)
+        return self._run(sig, [leaves[p] for p in sig.moving], [leaves[p] for p in sig.others], mapped)
 
     def _run(self, sig: backend.Signature, moving: list[Any], others: list[Any], mapped: bool = False) -> Any:
         call = backend.on_leaves(self.f, sig, self.has_aux)
@@ -369,7 +364,9 @@ class Transform:
         if not any(map(compat.batch_size, leaves)) or self.mode != "model" or self.question.kind != "dense":
             return False
         sig = self._signature(args, kwargs)
-        entry, _ = self._entry(sig, backend.on_leaves(self.f, sig, self.has_aux))
+        entry = self.entries.get(self._key(sig))  # f reads no tracers but these: nothing to trace again
+        if entry is None:
+            entry, _ = self._entry(sig, backend.on_leaves(self.f, sig, self.has_aux))
         if entry.mapped is None:
             entry.mapped = self._fastest_mapped(entry, sig, leaves)
         return True

@@ -7,7 +7,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from ._frames import Tree, plus, stacked, total
+from ._frames import Tree, stacked, total
 from ._model import Model
 
 Array = jax.Array
@@ -18,9 +18,7 @@ def coordinates(model: Model, link: str, kind: Coordinates, q: Array, point: Arr
     """(..., 6) position and roll, pitch, yaw (the rotation is Rz(yaw)·Ry(pitch)·Rx(roll), URDF's rpy), or (..., 7)
     position and quaternion w, x, y, z."""
     end = Tree(model, [link], q).frame(link)
-    place = end.position
-    if point is not None:
-        place = plus(place, end.rotate((point[..., 0], point[..., 1], point[..., 2])))
+    place = end.position if point is None else end.moved(point).position
     if kind == "quaternion":
         return stacked([*place, *end.turn], q)
     x, y, z = (end.column(k) for k in range(3))

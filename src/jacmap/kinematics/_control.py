@@ -23,8 +23,6 @@ Method = Literal["damped", "selective"]
 NEAR = 0.04
 # Of selectively damped least squares: the largest turn of a joint in one step, radians or metres.
 TURN = np.pi / 4
-
-
 # A joint at its bound is let go where the slope of what is missing says so by more than this share.
 RELEASED = 1e-4
 # Joints are held and let go so many times each at most.
@@ -223,7 +221,7 @@ def _selective(u: Array, s: Array, vt: Array, twist: Array, lengths: Array, dt: 
     inverse = jnp.where(usable, 1 / jnp.where(usable, s, 1.0), 0.0)
     # What a unit of twist along u_i moves at the joints, measured by what these joints could move: never below one.
     moved = inverse * (jnp.abs(vt) @ lengths)
-    bound = jnp.minimum(1.0, 1.0 / jnp.maximum(moved, 1.0)) * TURN
+    bound = TURN / jnp.maximum(moved, 1.0)
     turn = (inverse * (u.T @ twist) * dt)[:, None] * vt
     size = jnp.max(jnp.abs(turn), axis=1)
     turn = turn * jnp.minimum(1.0, bound / jnp.maximum(size, jnp.finfo(s.dtype).tiny))[:, None]

@@ -111,6 +111,10 @@ class Frame:
         x, y, z = (total(*((1.0, a, b) for a, b in zip(self.column(k), v, strict=True))) for k in range(3))
         return x, y, z
 
+    def moved(self, point: Array) -> Frame:
+        """The same axes at `point` (..., 3), given in this frame."""
+        return Frame(self.turn, plus(self.position, self.rotate((point[..., 0], point[..., 1], point[..., 2]))))
+
     def then(self, other: Frame) -> Frame:
         """The frame that lies in this one as `other` lies in the base."""
         return Frame(product(self.turn, other.turn), plus(self.position, self.rotate(other.position)))

@@ -87,8 +87,8 @@ def inverse_kinematics(
 
     `start` (..., n) is tried first (the middle of the limits otherwise), then configurations, drawn evenly from the
     limits with `key`, whose link comes nearest to the goal, up to `starts` in all; or `starts` holds configurations
-    (k, n), tried after it in the same way. From each a Levenberg-Marquardt
-    iteration on the geometric Jacobian, damped by the squared error (Sugihara 2011, doi:10.1109/TRO.2011.2148230),
+    (k, n), tried after it in the same way. From each a Levenberg-Marquardt iteration
+    on the geometric Jacobian, damped by the squared error (Sugihara 2011, doi:10.1109/TRO.2011.2148230),
     which takes singular poses and goals out of reach without large steps; joints at a limit that the step would cross
     are held. A batch is worked through compiled: a goal that is reached makes room for the next. Tolerances in metres
     and radians; below 8 roundings of the number type they cannot be met and are raised to that.
@@ -156,7 +156,7 @@ def _target(target: Any, task: Task) -> tuple[Array, Array]:
     target = jnp.asarray(target)
     if not jnp.issubdtype(target.dtype, jnp.floating):
         target = target.astype(jnp.result_type(float))
-    if task == "position" and target.ndim and target.shape[-1] == 3 and target.shape[-2:] != (4, 4):
+    if task == "position" and target.ndim and target.shape[-1] == 3:
         return jnp.broadcast_to(jnp.asarray([1.0, 0, 0, 0], target.dtype), (*target.shape[:-1], 4)), target
     if target.shape[-2:] != (4, 4):
         wanted = " or points (..., 3)" if task == "position" else ""
@@ -189,12 +189,12 @@ def _solve(
     limits: tuple[Array, Array], tolerances: Array,
 ) -> Solution:  # fmt: skip
     count, n = first.shape
-    lanes = min(LANES, max(count, 1))
+    lanes = min(LANES, count)
     dtype = first.dtype
     lower, upper = limits
     rows = 6 if task == "pose" else 3
     # One goal more than there are: what idle lanes are given, and nobody reads.
-    turn, position, first = (jnp.concatenate([x, x[:1]]) if count else x for x in (turn, position, first))
+    turn, position, first = (jnp.concatenate([x, x[:1]]) for x in (turn, position, first))
     first = jnp.clip(first, lower, upper)
     nearest = _nearest(model, link, task, seeds, turn, position, further)
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from .._errors import ArgumentError
-from ._frames import ZERO, Frame, Mover, Number, Tree, Vector, cross, minus, plus, stacked, total
+from ._frames import ZERO, Frame, Mover, Number, Tree, Vector, cross, minus, stacked, total
 from ._model import Model
 
 Array = jax.Array
@@ -42,7 +42,7 @@ def pose_and_jacobian(model: Model, link: str, q: Array) -> tuple[Array, Array, 
 def _columns(model: Model, tree: Tree, link: str, frame: Reference, q: Array, point: Array | None) -> Array:
     end = tree.frame(link)
     if point is not None:
-        end = Frame(end.turn, plus(end.position, end.rotate((point[..., 0], point[..., 1], point[..., 2]))))
+        end = end.moved(point)
     columns: list[list[Number]] = [[0.0] * 6 for _ in model.joints]
     for mover in tree.movers(link):
         linear, angular = _twist(mover, end, frame)

@@ -24,8 +24,8 @@ Array = jax.Array
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class Track:
-    """A path followed. `q` (T, n): the joints at every pose of the path; `qd` (T, n): the speeds that led there, the
-    first zero. `position_error`, `rotation_error` (T,): metres and radians to the path's pose. `given_up` (T, 6): of
+    """A path followed. `q` (T, n): the joints at every pose of the path; `qd` (T, n): the speeds that led there.
+    `position_error`, `rotation_error` (T,): metres and radians to the path's pose. `given_up` (T, 6): of
     the twist wanted, along the base's axes. `limited` (T, n): joints held at a limit; `smallest` (T,): the smallest
     singular value of J."""
 
@@ -79,16 +79,16 @@ def _track(
     model: Model, link: str, method: Method, q: Array, path: Array, middles: Array, springs: Array,
     lower: Array, upper: Array, speed: Array, dt: Array,
 ) -> Track:  # fmt: skip
-    def off(q: Array, goal: Array) -> tuple[Array, Array]:
-        now, place, J = pose_and_jacobian(model, link, q)
-        return jnp.concatenate([goal[4:] - place, rotation_left(goal[:4], now)]), J
+    def off(goal: Array, now: Array, place: Array) -> tuple[Array, Array]:
+        return goal[4:] - place, rotation_left(goal[:4], now)
 
-    def step(q: Array, goal: Array) -> tuple[Array, tuple[Array, ...]]:
-        error, J = off(q, goal)
+    def step(state: tuple[Array, Array, Array, Array], goal: Array) -> tuple[Any, tuple[Array, ...]]:
+        q, now, place, J = state
+        error = jnp.concatenate(off(goal, now, place))
         found = bounded(method, J, error / dt, springs * (middles - q), q, lower, upper, speed, dt)
         q = q + dt * found.qd
-        left, _ = off(q, goal)
-        sizes = jnp.linalg.norm(left[:3]), jnp.linalg.norm(left[3:])
-        return q, (q, found.qd, *sizes, found.given_up, found.limited, found.smallest)
+        now, place, J = pose_and_jacobian(model, link, q)
+        sizes = (jnp.linalg.norm(left) for left in off(goal, now, place))
+        return (q, now, place, J), (q, found.qd, *sizes, found.given_up, found.limited, found.smallest)
 
-    return Track(*jax.lax.scan(step, q, path)[1])
+    return Track(*jax.lax.scan(step, (q, *pose_and_jacobian(model, link, q)), path)[1])

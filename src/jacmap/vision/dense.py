@@ -14,7 +14,7 @@ from .._errors import ArgumentError
 from .derivatives import area
 from .folds import Folds, folds
 from .pyramid import pyramid
-from .sampling import as_image, grid, sample
+from .sampling import as_image, grid, masked, sample
 from .variational import Energy, refine
 from .warps import Flow
 
@@ -158,10 +158,7 @@ def prepared(fixed: Any, moving: Any, mask: Any) -> tuple[Array, Array]:
         for image in (a, b)
     )
     if mask is not None:
-        counted = jnp.asarray(mask, bool)
-        if counted.shape != a.shape[:2]:
-            raise ArgumentError(f"mask: got shape {list(counted.shape)}, expected {list(a.shape[:2])}, as fixed")
-        a = jnp.where(counted[..., None], a, jnp.nan)
+        a = masked(a, mask)
     for name, image in (("fixed", a), ("moving", b)):
         textured(name, np.asarray(image, float))
     return a, b

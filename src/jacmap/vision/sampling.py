@@ -77,6 +77,14 @@ def as_image(image: Any, name: str = "image") -> Array:
     return image
 
 
+def masked(image: Array, mask: Any) -> Array:
+    """`image` (H, W, C), the fixed one, with NaN where `mask` (H, W) says that it does not count."""
+    counted = jnp.asarray(mask, bool)
+    if counted.shape != image.shape[:2]:
+        raise ArgumentError(f"mask: got shape {list(counted.shape)}, expected {list(image.shape[:2])}, as fixed")
+    return jnp.where(counted[..., None], image, jnp.nan)
+
+
 def _linear(t: Array) -> dict[int, Array]:
     return {0: 1 - t, 1: t}
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..._errors import ArgumentError, SingularError
-from ..sampling import as_image
+from ..sampling import as_image, masked
 from ..warps import GROUPS, GroupWarp, Warp
 from .descent import LIMIT, OVERLAP, STALLED, STEADY
 from .frame import Frame
@@ -198,10 +198,7 @@ def _images(fixed: Any, moving: Any, mask: Any) -> tuple[Array, Array]:
         for image in (image.astype(dtype).reshape(*image.shape[:2], -1) for image in images)
     )
     if mask is not None:
-        shown = jnp.asarray(mask)
-        if shown.shape != still.shape[:2]:
-            raise ArgumentError(f"mask: got shape {list(shown.shape)}, expected that of fixed, {list(still.shape[:2])}")
-        still = jnp.where(shown.astype(bool)[..., None], still, jnp.nan)
+        still = masked(still, mask)
     return still, other
 
 
