@@ -51,6 +51,7 @@ class Iteration:
         self.nfev = self.njev = 0
         self.bad = self.where = ""
         self.last_step = 0.0
+        self.goal = -1.0  # stop as soon as no residual is larger: for roots
         self.notes: list[str] = []
         self.jacobian: Any = None
         self.gradient = np.full(problem.shape[1], np.nan)
@@ -65,7 +66,7 @@ class Iteration:
         self.where = "at x0"
         if not self._linearise():
             return -3
-        while True:
+        while float(np.abs(self.r).max()) > self.goal:
             if optimality(self.x, self.gradient, self.low, self.high) <= tolerances.gtol:
                 return self._converged(1)
             before = self.x, self.r, self.cost, self.jacobian, self.gradient
@@ -77,6 +78,7 @@ class Iteration:
                     return -3
             if status is not None:
                 return self._converged(status) if status > 0 else status
+        return 1
 
     def _value(self, x: np.ndarray) -> np.ndarray:
         self.nfev += 1
