@@ -136,7 +136,7 @@ def _blocks(name: str, normal: Normal, labels: np.ndarray, form: float) -> Candi
     # Each row of a block holds its width in the border at most; the first row stands for all.
     width = np.bincount(labels[normal.rows[across]], minlength=len(sizes)) / sizes
     work = BATCHED * (sizes**3 + sizes**2 * width).sum() + SCATTERED * (width**2).sum() + BLAS * border**3 / 3
-    blocks = f"{len(sizes)} blocks of {int(sizes.min())}" + (f" to {int(sizes.max())}" * (sizes.max() > sizes.min()))
+    blocks = f"{len(sizes)} blocks of {int(sizes.min())}" + (f" to {int(sizes.max())}" * bool(sizes.max() > sizes.min()))
     text = f"{blocks} eliminated, {border}×{border} left" if border else f"{blocks}, Cholesky each"
     size = 8.0 * ((sizes**2).sum() + 3 * (width**2).sum() + border**2)
     return Candidate(name, text, form + 3e-4 + work, size, lambda: Schur(normal, labels))
