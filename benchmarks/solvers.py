@@ -12,11 +12,16 @@ import sys
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+import _solvers_bundles
+import _solvers_degenerate
 import _solvers_nist
 from _table import Case, main
 
 CASES: dict[str, Case] = {
     "nist": _solvers_nist.rows,
+    "degenerate": _solvers_degenerate.rows,
+    "balbianello": _solvers_bundles.bundles,
+    "kitti": _solvers_bundles.kitti,
 }
 
 if __name__ == "__main__":
