@@ -17,7 +17,7 @@ Case = tuple[Callable[[], Any], bool | str, str]
 LINE = jnp.linspace(0.0, 1.0, 20)
 CASES: dict[str, Case] = {
     "rank-deficient": (
-        lambda: jm.least_squares(lambda x: jnp.stack([x[0] + x[1] - 1, x[0] + x[1] - 3]), [1.0, 3.0]), True, "not unique"),
+        lambda: jm.least_squares(lambda x: jnp.stack([x[0] + x[1] - 1, x[0] + x[1] - 3]), [1, 3]), True, "not unique"),
     "an unknown that nothing reads": (
         lambda: jm.least_squares(lambda x: x[:2] ** 2 - 1, [2.0, 2.0, 5.0]), True, "not unique"),
     "NaN at the start": (lambda: jm.least_squares(lambda x: jnp.log(x), [-1.0]), False, "not finite at x0"),
@@ -47,7 +47,9 @@ def rows(quick: bool, tick: Tick) -> Iterator[Row]:
             tick(name)
             if not told(run, expected, word):
                 wrong.append(name)
-    yield Row(f"degenerate problems told rightly{named(wrong)}", len(CASES) - len(wrong), f"of {len(CASES)}", len(CASES))
+    yield Row(
+        f"degenerate problems told rightly{named(wrong)}", len(CASES) - len(wrong), f"of {len(CASES)}", len(CASES)
+    )
 
 
 def told(run: Callable[[], Any], expected: bool | str, word: str) -> bool:

@@ -1,4 +1,4 @@
-"""NIST StRD nonlinear regressions: certified values (itl.nist.gov/div898/strd/nls), residuals and starts from sif2jax."""
+"""NIST StRD nonlinear regressions (itl.nist.gov/div898/strd/nls): certified values; residuals from sif2jax."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def bounds_of(bounds: Any, x: np.ndarray, flat: Callable[[Any, str], np.ndarray]
     if outside.size:
         k = int(outside[0])
         raise ArgumentError(
-            f"x0: infeasible, unknown {k} is {x[k]:g}, outside its bounds [{low[k]:g}, {high[k]:g}] ({outside.size} such); "
+            f"x0: infeasible, unknown {k} is {x[k]:g}, outside [{low[k]:g}, {high[k]:g}] ({outside.size} such); "
             "start inside, for example at numpy.clip(x0, lower, upper)"
         )
     return low, high
@@ -65,7 +65,7 @@ def boxed_step(
     lower: np.ndarray,
     upper: np.ndarray,
 ) -> np.ndarray | None:
-    """A step p with lower ≤ p ≤ upper from ``solve(residuals, free)``; what would leave is fixed, and the rest re-solved.
+    """A step p with lower ≤ p ≤ upper from ``solve(residuals, free)``; what would leave is fixed, the rest re-solved.
 
     After `ROUNDS` the rest is cut at the bounds: p still falls, since large damping turns it to the scaled projected
     gradient (Kanzow, Yamashita, Fukushima 2004, J. Comput. Appl. Math. 172, 375-397).

@@ -90,7 +90,9 @@ def _candidates(problem: Problem, wanted: str | None) -> list[Candidate]:
     if not small and products(problem.pattern) <= LARGEST:
         found += _on_normal(problem)
     multiplications = 4.0 * problem.pattern.nnz + 4 * (m + n)
-    found.append(Candidate("products", "LSMR, a JVP and a VJP each", 1e-3 + 1e-7 * multiplications, 80.0 * (m + n), Products))
+    found.append(
+        Candidate("products", "LSMR, a JVP and a VJP each", 1e-3 + 1e-7 * multiplications, 80.0 * (m + n), Products)
+    )
     return found
 
 
@@ -135,8 +137,10 @@ def _blocks(name: str, normal: Normal, labels: np.ndarray, form: float) -> Candi
     across = (labels[normal.rows] >= 0) & (labels[normal.indices] < 0)
     # Each row of a block holds its width in the border at most; the first row stands for all.
     width = np.bincount(labels[normal.rows[across]], minlength=len(sizes)) / sizes
-    work = BATCHED * (sizes**3 + sizes**2 * width).sum() + SCATTERED * (width**2).sum() + BLAS * border**3 / 3
-    blocks = f"{len(sizes)} blocks of {int(sizes.min())}" + (f" to {int(sizes.max())}" * bool(sizes.max() > sizes.min()))
+    work = BATCHED * (sizes**3 / 3 + sizes**2 * width).sum() + SCATTERED * (width**2).sum() + BLAS * border**3 / 3
+    blocks = f"{len(sizes)} blocks of {int(sizes.min())}" + (
+        f" to {int(sizes.max())}" * bool(sizes.max() > sizes.min())
+    )
     text = f"{blocks} eliminated, {border}×{border} left" if border else f"{blocks}, Cholesky each"
     size = 8.0 * ((sizes**2).sum() + 3 * (width**2).sum() + border**2)
-    return Candidate(name, text, form + 3e-4 + work, size, lambda: Schur(normal, labels))
+    return Candidate(name, text, form + (3e-4 if border else 1e-4) + work, size, lambda: Schur(normal, labels))

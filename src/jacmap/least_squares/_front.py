@@ -42,19 +42,22 @@ def least_squares(
     """A local minimum of ½ Σ ρ(f_i(x)²) within bounds: `scipy.optimize.least_squares` with a planned exact Jacobian.
 
     `f(x, *args)` returns residuals, an array or pytree of m numbers; `x0` is an array or pytree of n numbers. `method`:
-    "lm" (Levenberg-Marquardt), "dogleg" or "gauss-newton"; SciPy's "trf" and "dogbox" stand for the first two, and every
+    "lm" (Levenberg-Marquardt), "dogleg" or "gauss-newton"; SciPy's "trf" and "dogbox" stand for the first two; every
     method keeps to `bounds`. `loss`: "linear", "huber", "soft_l1", "cauchy", "arctan", with residuals in units of
-    `f_scale`. `x_scale`: typical sizes of x, or "jac", the column norms of J. `ftol`, `xtol`, `gtol` as in SciPy (None: not
-    asked), no less than four roundings of x's dtype; x and cost are measured in the scale of `x_scale`. `max_nfev`: 100·n.
+    `f_scale`. `x_scale`: typical sizes of x, or "jac", the column norms of J. `ftol`, `xtol`, `gtol` as in SciPy
+    (None: not
+    asked), no less than four roundings of x's dtype; x and cost are measured in the scale of `x_scale`. `max_nfev`:
+    100·n.
 
-    `linear_solver` forces the way to solve for a step ("dense", "banded", "block-diagonal", "schur", "sparse", "products");
+    `linear_solver` forces the way to solve for a step ("dense", "banded", "block-diagonal", "schur", "sparse",
+    "products");
     None lets the structure of J decide, within `memory` ("2GB"). The function is compiled and planned once per f and
     shapes of x0 and args: pass data as `args`, and the same f again. f computes in x0's dtype (float32 unless JAX's
     64-bit numbers are enabled), steps in float64. A function of NumPy arrays that JAX cannot read is differentiated by
     differences.
 
-    Raises `ArgumentError` for arguments that cannot be meant (bounds that cross, an x0 outside them). Whatever f does is told
-    by the result's `status` and `message`, NaN included.
+    Raises `ArgumentError` for arguments that cannot be meant (bounds that cross, an x0 outside them). Whatever f does
+    is told by the result's `status` and `message`, NaN included.
     """
     if method not in STRATEGIES:
         raise ArgumentError(f"method: got {method!r}, expected one of {', '.join(map(repr, STRATEGIES))}")
@@ -101,7 +104,9 @@ def _like(part: Any, x0: Any, size: int, name: str) -> np.ndarray:
     return flat
 
 
-def _result(run: Iteration, status: int, back: Callable[[np.ndarray], Any], tolerances: Tolerances) -> LeastSquaresResult:
+def _result(
+    run: Iteration, status: int, back: Callable[[np.ndarray], Any], tolerances: Tolerances
+) -> LeastSquaresResult:
     best = optimality(run.x, run.gradient, run.low, run.high)
     text = MESSAGES[status].format(
         optimality=best, max_nfev=tolerances.max_nfev, bad=run.bad, where=run.where, step=run.last_step

@@ -124,13 +124,15 @@ class Iteration:
 
     def _advance(self, tolerances: Tolerances) -> int | None:
         """Steps until one is kept (None) or there is a reason to stop (the status); x, r and cost follow."""
-        steepest = self.gradient / self.unit**2
+        free = free_of(self.x, self.gradient, self.low, self.high)
+        gradient = np.where(free, self.gradient, 0)  # what a bound holds takes no part in steps along the gradient
+        steepest = gradient / self.unit**2
         curvature = float(np.sum((self.scaled @ steepest) ** 2)) if self.strategy.name == "dogleg" else 0.0
         ever_finite = False
         while True:
             if self.nfev >= tolerances.max_nfev:
                 return 0
-            p = self.strategy.propose(self._solve, self.gradient, self.unit, curvature)
+            p = self.strategy.propose(self._solve, gradient, self.unit, curvature)
             if p is None:
                 self.strategy.learn(-1.0, 0.0)
                 if self.strategy.refused():
@@ -184,7 +186,7 @@ class Iteration:
         return -5 if endless else status
 
     def _still_long(self, x: np.ndarray, length: float) -> bool:
-        """Is the step from x + p as long again? At a root of higher order it halves; towards infinity it does not shrink."""
+        """Is the step from x + p as long again? At a multiple root it halves; towards infinity it does not shrink."""
         kept = self.x, self.r, self.jacobian, self.gradient, self.scaled, self.residual, self.unit.copy(), self.njev
         self.x = np.clip(x, self.low, self.high)
         self.r = self.problem.value(self.x, self.args)

@@ -49,14 +49,17 @@ def cost(loss: str, scale: float, r: np.ndarray) -> float:
     if not np.isfinite(r).all():
         return np.inf
     with np.errstate(over="ignore"):
-        found = 0.5 * float(r @ r) if loss == "linear" else 0.5 * scale**2 * float(LOSSES[loss]((r / scale) ** 2)[0].sum())
+        found = (
+            0.5 * float(r @ r) if loss == "linear" else 0.5 * scale**2 * float(LOSSES[loss]((r / scale) ** 2)[0].sum())
+        )
     return found if np.isfinite(found) else np.inf
 
 
 def weights(loss: str, scale: float, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(w, s): rows of J times w and residuals s·r make JᵀJ and Jᵀr the robust cost's Gauss-Newton matrix and gradient.
 
-    Triggs et al., "Bundle adjustment: a modern synthesis" (2000), section 4.3; the curvature is kept positive as SciPy does.
+    Triggs et al., "Bundle adjustment: a modern synthesis" (2000), section 4.3; the curvature is kept positive as SciPy
+    does.
     """
     if loss == "linear":
         return np.ones_like(r), np.ones_like(r)

@@ -48,7 +48,8 @@ class Newton:
     """LU of J: of the band where it is narrow, sparse (SuperLU) where few entries can be nonzero, else dense."""
 
     def __init__(self, problem: Problem, args: tuple[Any, ...]):
-        self.problem, self.args, self.jacobian = problem, args, None
+        self.problem, self.args = problem, args
+        self.jacobian: Any = None
         pattern, n = problem.pattern, problem.shape[1]
         rows = np.repeat(np.arange(n), np.diff(pattern.indptr))
         offset = pattern.indices - rows
@@ -60,7 +61,11 @@ class Newton:
         self.at = self.upper - offset, pattern.indices
 
     def __str__(self) -> str:
-        how = {"banded": f"banded LU ({self.lower} below, {self.upper} above)", "sparse": "SuperLU", "dense": "dense LU"}
+        how = {
+            "banded": f"banded LU ({self.lower} below, {self.upper} above)",
+            "sparse": "SuperLU",
+            "dense": "dense LU",
+        }
         return f"Newton steps by {how[self.kind]} of J: {self.problem.plan and self.problem.plan.summary}"
 
     def direction(self, x: np.ndarray, r: np.ndarray) -> np.ndarray | None:
@@ -92,10 +97,12 @@ class Krylov:
     SLOW, MOST = 12, 60
 
     def __init__(self, problem: Problem, args: tuple[Any, ...], memory: str | float | None):
-        self.problem, self.args, self.jacobian = problem, args, None
+        self.problem, self.args = problem, args
+        self.jacobian: Any = None
         bound = parse_memory(memory)
         self.fits = FILL * (problem.pattern.nnz + problem.shape[1]) <= (2e9 if bound is None else bound)
-        self.stale, self.before = True, None
+        self.stale = True
+        self.before: LinearOperator | None = None
         self.diagonal: Callable[..., Any] | None = None if self.fits else diagonal(problem.flat)  # type: ignore[arg-type]
 
     def __str__(self) -> str:
@@ -123,7 +130,7 @@ class Krylov:
     def _preconditioner(self, x: np.ndarray) -> LinearOperator | None:
         n = self.problem.shape[1]
         if self.diagonal is not None:
-            d = np.asarray(self.diagonal(self.problem._cast(x), *self.args), float)
+            d = np.array(self.diagonal(self.problem.cast(x), *self.args), float)
             d[~np.isfinite(d) | (d == 0)] = 1
             return LinearOperator((n, n), matvec=lambda v: v.ravel() / d, dtype=float)
         J = self.problem.matrix(x, self.args)
@@ -136,9 +143,7 @@ class Krylov:
         return LinearOperator((n, n), matvec=lambda v: factors.solve(v.ravel()), dtype=float)
 
 
-def newton(
-    steps: Steps, problem: Problem, args: tuple[Any, ...], run: NewtonRun, tol: float, limit: int
-) -> NewtonRun:
+def newton(steps: Steps, problem: Problem, args: tuple[Any, ...], run: NewtonRun, tol: float, limit: int) -> NewtonRun:
     """Newton's method with halving until ‖f‖² falls as Armijo asks; status −4 where that fails or J is singular."""
     while float(np.abs(run.r).max()) > tol:
         if run.nfev >= limit:

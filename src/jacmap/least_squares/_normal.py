@@ -21,7 +21,8 @@ class Group:
 class Normal:
     """JᵀJ for the pattern (m×n CSR, sorted indices): `data` of a symmetric CSR with `indptr`, `indices`.
 
-    Columns that stand in the same rows (a landmark's three) form a supercolumn, rows that follow one another with the same
+    Columns that stand in the same rows (a landmark's three) form a supercolumn, rows that follow one another with the
+    same
     columns a run; all index arithmetic is done on those, so that planning costs what the blocks cost, not the entries.
     """
 

@@ -36,27 +36,27 @@ class Problem:
     ways: dict[Any, Any] = field(default_factory=dict)  # how steps are solved for, by the wishes asked
 
     def value(self, x: Array, args: tuple[Any, ...]) -> Array:
-        return np.asarray(self.compiled(self._cast(x), *args), dtype=float)
+        return np.asarray(self.compiled(self.cast(x), *args), dtype=float)
 
     def array(self, x: Array, args: tuple[Any, ...]) -> Array:
         """J (m, n)."""
-        return np.asarray(self.dense(self._cast(x), *args), dtype=float)
+        return np.asarray(self.dense(self.cast(x), *args), dtype=float)
 
     def matrix(self, x: Array, args: tuple[Any, ...]) -> csr_array:
         """J as CSR on the pattern, explicit zeros kept."""
         assert self.sparse is not None
-        data = np.asarray(self.sparse(self._cast(x), *args).data, dtype=float)
+        data = np.asarray(self.sparse(self.cast(x), *args).data, dtype=float)
         return csr_array((data, self.pattern.indices, self.pattern.indptr), shape=self.shape)
 
     def operator(self, x: Array, args: tuple[Any, ...]) -> LinearOperator:
         """J by its products, one pass each, never a matrix."""
-        at, (push, pull) = self._cast(x), self._products
+        at, (push, pull) = self.cast(x), self._products
 
         def forward(v: Array) -> Array:
-            return np.asarray(push(at, self._cast(v.ravel()), args), dtype=float)
+            return np.asarray(push(at, self.cast(v.ravel()), args), dtype=float)
 
         def reverse(u: Array) -> Array:
-            return np.asarray(pull(at, self._cast(u.ravel()), args), dtype=float)
+            return np.asarray(pull(at, self.cast(u.ravel()), args), dtype=float)
 
         return LinearOperator(self.shape, matvec=forward, rmatvec=reverse, dtype=float)
 
@@ -74,16 +74,18 @@ class Problem:
 
         return jax.jit(push), jax.jit(pull)
 
-    def _cast(self, x: Array) -> Any:
+    def cast(self, x: Array) -> Any:
         return x if self.black_box is not None else jnp.asarray(x, self.dtype)
 
 
 def start(x0: Any) -> tuple[Array, Callable[[Array], Any], Any, np.dtype[Any]]:
-    """(x (n,) float64, function back to x0's form, key of that form, dtype): lists of numbers are arrays, as in SciPy."""
+    """(x (n,) float64, function back to x0's form, key of that form, dtype): lists of numbers are arrays."""
     if isinstance(x0, (int, float, list, tuple, np.ndarray, np.generic)) and not _nested(x0):
         array = np.atleast_1d(np.asarray(x0))
         if array.dtype.kind not in "fiu":
-            raise ArgumentError(f"x0: got dtype {array.dtype}, expected real numbers; split complex ones into two parts")
+            raise ArgumentError(
+                f"x0: got dtype {array.dtype}, expected real numbers; split complex ones into two parts"
+            )
         dtype = array.dtype if array.dtype.kind == "f" else np.dtype(float)
         shape = array.shape
         return array.astype(float).ravel(), lambda x: x.reshape(shape), shape, dtype
@@ -91,10 +93,14 @@ def start(x0: Any) -> tuple[Array, Callable[[Array], Any], Any, np.dtype[Any]]:
     kinds = {np.asarray(leaf).dtype.kind for leaf in leaves}
     if not kinds <= set("fiu"):
         raise ArgumentError("x0: got leaves that are no real numbers, expected a pytree of real arrays")
-    promoted = jax.tree_util.tree_map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf, jnp.float32)), x0)
+    promoted = jax.tree_util.tree_map(lambda leaf: jnp.asarray(leaf, None if _is_float(leaf) else float), x0)
     flat, unravel = ravel_pytree(promoted)
     key = jax.tree_util.tree_structure(x0), tuple(np.shape(leaf) for leaf in leaves)
     return np.asarray(flat, float), lambda x: unravel(jnp.asarray(x, flat.dtype)), key, np.dtype(flat.dtype)
+
+
+def _is_float(leaf: Any) -> bool:
+    return bool(jnp.issubdtype(jnp.result_type(leaf), jnp.floating))
 
 
 def _nested(x0: Any) -> bool:
@@ -109,7 +115,7 @@ def prepare(f: Callable[..., Any], x0: Any, args: tuple[Any, ...]) -> tuple[Prob
     if not x.size:
         raise ArgumentError("x0: got no numbers, expected at least one unknown")
     shapes = tuple((np.shape(a), str(jnp.result_type(a))) if hasattr(a, "shape") else a for a in args)
-    key = (f, form, str(dtype), bool(jax.config.jax_enable_x64), shapes)
+    key = (f, form, str(dtype), str(jnp.result_type(float)), shapes)
     try:
         known = _prepared.get(key)
     except TypeError:  # f or an argument cannot be hashed
@@ -123,6 +129,7 @@ def prepare(f: Callable[..., Any], x0: Any, args: tuple[Any, ...]) -> tuple[Prob
 
 
 KEPT = 16
+COMPLEX = "f: returned complex residuals, expected real ones; return real and imaginary parts apart"
 _prepared: dict[Any, Problem] = {}
 
 
@@ -139,7 +146,7 @@ def _prepare(
     except (jax.errors.JAXTypeError, TypeError, AttributeError, ValueError, IndexError):
         return _black_box(f, x, back, args)
     if jnp.issubdtype(out.dtype, jnp.complexfloating):
-        raise ArgumentError("f: returned complex residuals, expected real ones; return real and imaginary parts apart")
+        raise ArgumentError(COMPLEX)
     if not out.size:
         raise ArgumentError("f: returned no numbers, expected at least one residual")
     used = np.dtype(jnp.result_type(dtype))
@@ -155,7 +162,10 @@ def _black_box(f: Callable[..., Any], x: Array, back: Callable[[Array], Any], ar
     """f runs in NumPy alone: its Jacobian is measured by differences, as a dense matrix."""
 
     def flat(x: Array, *args: Any) -> Array:
-        return np.atleast_1d(np.asarray(f(back(np.asarray(x, float)), *args), dtype=float)).ravel()
+        r = np.atleast_1d(np.asarray(f(back(np.asarray(x, float)), *args))).ravel()
+        if r.dtype.kind == "c":
+            raise ArgumentError(COMPLEX)
+        return r.astype(float)
 
     m = flat(x, *args).size
     if not m:

@@ -22,8 +22,8 @@ MESSAGES = {
     0: "stopped: max_nfev = {max_nfev} evaluations are used up; the optimality is {optimality:.1e}",
     -2: "stopped: f is not finite at x0 ({bad}); start elsewhere",
     -3: "stopped: the Jacobian is not finite {where} ({bad})",
-    -4: "stopped: no step of any length gives a lower finite cost, yet the optimality is {optimality:.1e}; f may be not "
-    "finite or not smooth near x, or its derivative wrong",
+    -4: "stopped: no step of any length gives a lower finite cost, yet the optimality is {optimality:.1e}; f may be "
+    "not finite or not smooth near x, or its derivative wrong",
     -5: "stopped: no minimum in reach, the cost keeps falling while x grows (the Gauss-Newton step from x still has "
     "{step:.1e} of x's length)",
 }
@@ -33,10 +33,11 @@ MESSAGES = {
 class LeastSquaresResult:
     """The fields of `scipy.optimize.OptimizeResult`, with `plan`, `covariance()` and `rank`.
 
-    `x` in the form of x0; `cost` ½ Σ ρ; `fun` residuals (m,); `jac` (m, n), an array, a CSR matrix, or a `LinearOperator`
+    `x` in the form of x0; `cost` ½ Σ ρ; `fun` residuals (m,); `jac` (m, n), an array, a CSR matrix, or a
+    `LinearOperator`
     where steps are by products; `grad` (n,) of the cost; `optimality` the first-order optimality within bounds;
-    `active_mask` (n,) −1, 0, 1; `nfev`, `njev`. `status`: 1 gtol, 2 ftol, 3 xtol, 4 both, 0 max_nfev as in SciPy; −2 f not
-    finite at x0, −3 J not finite, −4 no step lowers the cost, −5 no minimum in reach. `success` is status > 0.
+    `active_mask` (n,) −1, 0, 1; `nfev`, `njev`. `status`: 1 gtol, 2 ftol, 3 xtol, 4 both, 0 max_nfev as in SciPy; −2 f
+    not finite at x0, −3 J not finite, −4 no step lowers the cost, −5 no minimum in reach. `success` is status > 0.
     `plan` prints how steps were solved for and why. `method` is the strategy that ran.
     """
 
@@ -82,7 +83,7 @@ class LeastSquaresResult:
         return int((values > max(self.fun.size, len(values)) * np.finfo(float).eps * values.max(initial=0)).sum())
 
     def covariance(self, absolute_sigma: bool = False) -> np.ndarray:
-        """The covariance of x, (n, n): s²(JᵀJ)⁻¹ with s² = 2·cost/(m − n), or (JᵀJ)⁻¹ where residuals are in units of σ.
+        """The covariance of x, (n, n): s²(JᵀJ)⁻¹ with s² = 2·cost/(m − n), or (JᵀJ)⁻¹ for residuals in units of σ.
 
         As `scipy.optimize.curve_fit` gives it. Zero for unknowns that a bound holds. Raises `SingularError` where J is
         rank-deficient, and `ArgumentError` without degrees of freedom.
@@ -118,8 +119,9 @@ class LeastSquaresResult:
 
 @dataclass(frozen=True, eq=False)
 class RootResult:
-    """`x` in the form of x0; `fun` (n,) = f(x); `success`: ‖f(x)‖∞ ≤ tol; `status` 1 solved, 0 max_nfev, −2 f not finite
-    at x0, −3 J not finite, −4 stuck where ‖f‖ has a local minimum or no step lowers it; `jac`, `nfev`, `njev`, `message`.
+    """`x` in the form of x0; `fun` (n,) = f(x); `success`: ‖f(x)‖∞ ≤ tol; `status` 1 solved, 0 max_nfev, −2 f not
+    finite at x0, −3 J not finite, −4 stuck where ‖f‖ has a local minimum or no step lowers it; `jac`, `nfev`, `njev`,
+    `message`.
 
     `method`: what solved it; `plan`: how its steps were solved for.
     """

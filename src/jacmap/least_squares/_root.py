@@ -39,11 +39,13 @@ def root(
 ) -> RootResult:
     """x with f(x) = 0, for as many equations as unknowns: `scipy.optimize.root` with a planned exact Jacobian.
 
-    `x0` and what `f(x, *args)` returns are arrays or pytrees of n numbers. `method`: "newton", J factored by its structure
-    (dense, banded or sparse LU) with a line search on ‖f‖, and Levenberg-Marquardt from where that gets stuck; "krylov",
-    GMRES on products J v, preconditioned by the factors of an earlier J, or J's diagonal where they do not fit `memory`;
-    "lm", Levenberg-Marquardt alone. `tol`: ‖f(x)‖∞ that counts as solved, by default 1e-9 (1e-4 in float32) times the larger of one
-    and ‖f(x0)‖∞'s rounding. `max_nfev`: evaluations of f, 100·(n + 1) at most 10,000 by default.
+    `x0` and what `f(x, *args)` returns are arrays or pytrees of n numbers. `method`: "newton", J factored by its
+    structure
+    (dense, banded or sparse LU) with a line search on ‖f‖, and Levenberg-Marquardt from where that gets stuck;
+    "krylov",
+    GMRES on products J v, preconditioned by the factors of an earlier J, or J's diagonal where they do not fit
+    `memory`; "lm", Levenberg-Marquardt alone. `tol`: ‖f(x)‖∞ that counts as solved, by default 1e-9 (1e-4 in float32).
+    `max_nfev`: evaluations of f, 100·(n + 1) at most 10,000 by default.
 
     Raises `ArgumentError` for a system that is not square: `least_squares` takes those.
     """
@@ -63,7 +65,8 @@ def root(
     bad = "" if np.isfinite(first).all() else first_bad(first)
     if bad:
         return _answer(back, NewtonRun(x, first, None, 1, 0, -2), method, None, tol, limit, bad)
-    run, plan, used = NewtonRun(x, first, None, 1, 0, -4), None, method
+    run, used = NewtonRun(x, first, None, 1, 0, -4), method
+    plan: Any = None
     if method != "lm":
         way = Newton(problem, args) if method == "newton" else Krylov(problem, args, memory)
         run, plan = newton(way, problem, args, run, tol, limit), way

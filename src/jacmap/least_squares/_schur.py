@@ -15,8 +15,8 @@ from ._ways import _OnNormal
 class Batch:
     """Blocks of one size b with k unknowns of the border each.
 
-    `members` (N, b) their unknowns, `border` (N, k) numbers in the border, `inner` (N, b, b) and `outer` (N, b, k) places
-    in JᵀJ's data, with nnz (one past the end: a zero) where it has no entry.
+    `members` (N, b) their unknowns, `border` (N, k) numbers in the border, `inner` (N, b, b) and `outer` (N, b, k)
+    places in JᵀJ's data, with nnz (one past the end: a zero) where it has no entry.
     """
 
     members: np.ndarray

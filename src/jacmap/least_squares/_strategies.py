@@ -1,4 +1,4 @@
-"""How long a step may be: Levenberg-Marquardt, dogleg, Gauss-Newton with halving. One protocol, three files' worth in one."""
+"""How long a step may be: Levenberg-Marquardt, dogleg, Gauss-Newton with halving."""
 
 from __future__ import annotations
 

@@ -6,7 +6,6 @@ has step 0. A way returns None where the damped matrix cannot be factored: the d
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -41,9 +40,9 @@ class Dense:
         top, right = (self.R, self.Q.T @ r) if self.tall else (self.J, r)
         every = bool(free.all())
         top, damp = (top, damping) if every else (top[:, free], damping[free])
-        found = np.linalg.qr(np.vstack([np.column_stack([top, -right]), np.column_stack([np.diag(np.sqrt(damp)),
-                             np.zeros(len(damp))])]), mode="r")  # fmt: skip
         k = len(damp)
+        damped = np.column_stack([np.diag(np.sqrt(damp)), np.zeros(k)])
+        found = np.asarray(np.linalg.qr(np.vstack([np.column_stack([top, -right]), damped]), mode="r"))
         try:
             part = solve_triangular(found[:k, :k], found[:k, k], check_finite=False)
         except LinAlgError:
@@ -137,6 +136,3 @@ class Products:
         scaled = LinearOperator((m, n), matvec=push, rmatvec=pull, dtype=float)
         found = lsmr(scaled, -r, damp=1 / largest, atol=self.tolerance, btol=self.tolerance, maxiter=self.most)[0]
         return column * found if np.isfinite(found).all() else None
-
-
-Maker = Callable[[], Way]
