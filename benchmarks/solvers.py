@@ -14,6 +14,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import _solvers_bundles
 import _solvers_degenerate
+import _solvers_equations
 import _solvers_nist
 from _table import Case, main
 
@@ -21,6 +22,7 @@ CASES: dict[str, Case] = {
     "nist": _solvers_nist.rows,
     "degenerate": _solvers_degenerate.rows,
     "balbianello": _solvers_bundles.bundles,
+    "equations": _solvers_equations.rows,
     "kitti": _solvers_bundles.kitti,
 }
 

@@ -23,10 +23,13 @@ def arrow(normal: Normal) -> np.ndarray:
     A maximal independent set of supercolumns in the graph of JᵀJ, those with few neighbours first (Luby's rounds): in
     bundle adjustment the landmarks, since each is seen by few cameras and each camera sees many landmarks.
     """
-    off = normal.left != normal.right
-    left, right = normal.left[off], normal.right[off]  # sorted by left
-    count = len(normal.sizes)
-    degree = np.bincount(left, weights=normal.sizes[right], minlength=count)
+    merged = _alike(normal)
+    sizes = np.bincount(merged, weights=normal.sizes)
+    count = len(sizes)
+    edges = np.unique(merged[normal.left] * np.int64(count) + merged[normal.right])
+    left, right = edges // count, edges % count
+    left, right = left[left != right], right[left != right]
+    degree = np.bincount(left, weights=sizes[right], minlength=count)
     rank = np.empty(count, np.int64)
     rank[np.lexsort((np.random.default_rng(0).random(count), degree))] = np.arange(count)
     state = np.zeros(count, np.int8)  # 0 undecided, 1 eliminated, -1 border
@@ -44,4 +47,15 @@ def arrow(normal: Normal) -> np.ndarray:
         state[touched & (state == 0)] = -1
     labels = np.full(count, -1)
     labels[state == 1] = np.arange(int((state == 1).sum()))
-    return labels[normal.supers]
+    return labels[merged][normal.supers]
+
+
+def _alike(normal: Normal) -> np.ndarray:
+    """Labels of the supercolumns, equal for neighbours with the same neighbours: a block's own unknowns.
+
+    By sums of random bits; whatever is merged, the blocks stay uncoupled.
+    """
+    count = len(normal.sizes)
+    draw = np.random.default_rng(1).integers(1, 2**63, count, dtype=np.uint64)
+    sums = np.add.reduceat(draw[normal.right], np.searchsorted(normal.left, np.arange(count)))
+    return np.unique(sums, return_inverse=True)[1].ravel()

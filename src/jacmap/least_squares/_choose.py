@@ -102,10 +102,10 @@ def _on_normal(problem: Problem) -> list[Candidate]:
     n, form = normal.n, 2e-4 + SCATTERED * (products(problem.pattern) + 2 * normal.nnz)
     per_column = normal.nnz / n
     found = [
-        # Without the factor's pattern at hand: ten times the products of JᵀJ's columns with themselves.
+        # Without the factor's pattern at hand: three times the products of JᵀJ's columns with themselves.
         Candidate(
             "sparse", f"SuperLU of JᵀJ ({normal.nnz} entries)",
-            form + 10 * SCATTERED * n * per_column**2 + 2e-6 * n, 400.0 * normal.nnz, lambda: Sparse(normal),
+            form + 5e-4 + 3 * SCATTERED * n * per_column**2 + 2e-7 * n, 400.0 * normal.nnz, lambda: Sparse(normal),
         )
     ]  # fmt: skip
 
