@@ -27,6 +27,7 @@ from .engine.graph.pattern import Pattern
 from .engine.graph.structure import Structure
 from .engine.plan.plan import Plan
 from .integration import Integral, integrate
+from .least_squares import LeastSquaresResult, RootResult, least_squares, root
 from .study import (
     Backprop,
     Check,
@@ -65,6 +66,7 @@ __all__ = [
     "Integral",
     "Jacobian",
     "JacmapError",
+    "LeastSquaresResult",
     "MemoryPlan",
     "ModeError",
     "NotFiniteWarning",
@@ -75,6 +77,7 @@ __all__ = [
     "PointSensitivity",
     "Precision",
     "RegionError",
+    "RootResult",
     "SingularError",
     "SlogDet",
     "Structure",
@@ -94,11 +97,13 @@ __all__ = [
     "jacobian",
     "jvp",
     "laplacian",
+    "least_squares",
     "linearize",
     "load_plan",
     "memory_plan",
     "plan",
     "precision",
+    "root",
     "sensitivity",
     "slogdet",
     "symbolic",

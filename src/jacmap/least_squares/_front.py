@@ -1,0 +1,129 @@
+"""`least_squares`: the interface of SciPy's, with steps planned by the structure of J."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from .._errors import ArgumentError
+from .._memory import parse_memory
+from ._box import active_mask, bounds_of, optimality
+from ._choose import StepPlan, choose
+from ._iterate import Iteration, Tolerances
+from ._losses import LOSSES
+from ._problem import Problem, prepare
+from ._result import MESSAGES, LeastSquaresResult
+from ._strategies import STRATEGIES
+from ._ways import Way
+
+RANK_UP_TO = 1e7  # m·n² up to which the rank of J is looked at, so that the message can tell
+
+
+def least_squares(
+    f: Callable[..., Any],
+    x0: Any,
+    bounds: Any = (-np.inf, np.inf),
+    method: str = "lm",
+    ftol: float | None = 1e-8,
+    xtol: float | None = 1e-8,
+    gtol: float | None = 1e-8,
+    x_scale: Any = "jac",
+    loss: str = "linear",
+    f_scale: float = 1.0,
+    max_nfev: int | None = None,
+    args: tuple[Any, ...] = (),
+    *,
+    linear_solver: str | None = None,
+    memory: str | float | None = None,
+) -> LeastSquaresResult:
+    """A local minimum of ½ Σ ρ(f_i(x)²) within bounds: `scipy.optimize.least_squares` with a planned exact Jacobian.
+
+    `f(x, *args)` returns residuals, an array or pytree of m numbers; `x0` is an array or pytree of n numbers. `method`:
+    "lm" (Levenberg-Marquardt), "dogleg" or "gauss-newton"; SciPy's "trf" and "dogbox" stand for the first two; every
+    method keeps to `bounds`. `loss`: "linear", "huber", "soft_l1", "cauchy", "arctan", with residuals in units of
+    `f_scale`. `x_scale`: typical sizes of x, or "jac", the column norms of J. `ftol`, `xtol`, `gtol` as in SciPy
+    (None: not
+    asked), no less than four roundings of x's dtype; x and cost are measured in the scale of `x_scale`. `max_nfev`:
+    100·n.
+
+    `linear_solver` forces the way to solve for a step ("dense", "banded", "block-diagonal", "schur", "sparse",
+    "products");
+    None lets the structure of J decide, within `memory` ("2GB"). The function is compiled and planned once per f and
+    shapes of x0 and args: pass data as `args`, and the same f again. f computes in x0's dtype (float32 unless JAX's
+    64-bit numbers are enabled), steps in float64. A function of NumPy arrays that JAX cannot read is differentiated by
+    differences.
+
+    Raises `ArgumentError` for arguments that cannot be meant (bounds that cross, an x0 outside them). Whatever f does
+    is told by the result's `status` and `message`, NaN included.
+    """
+    if method not in STRATEGIES:
+        raise ArgumentError(f"method: got {method!r}, expected one of {', '.join(map(repr, STRATEGIES))}")
+    if loss not in LOSSES:
+        raise ArgumentError(f"loss: got {loss!r}, expected one of {', '.join(map(repr, LOSSES))}")
+    if not f_scale > 0:
+        raise ArgumentError(f"f_scale: got {f_scale!r}, expected a positive number")
+    args = tuple(args) if isinstance(args, (tuple, list)) else (args,)
+    problem, x, back = prepare(f, x0, args)
+    low, high = bounds_of(bounds, x, lambda part, name: _like(part, x0, x.size, name))
+    if not isinstance(x_scale, str):
+        scale = _like(x_scale, x0, x.size, "x_scale")
+        if not ((scale > 0) & np.isfinite(scale)).all():
+            raise ArgumentError("x_scale: got numbers that are not positive and finite, expected typical sizes of x")
+    elif x_scale == "jac":
+        scale = None
+    else:
+        raise ArgumentError(f'x_scale: got {x_scale!r}, expected "jac" or positive numbers')
+    if max_nfev is None:
+        max_nfev = 100 * min(max(x.size, 1), 10_000) + 100
+    tolerances = Tolerances.of(problem.dtype, ftol, xtol, gtol, max_nfev)
+    plan, way = planned(problem, memory, linear_solver)
+    run = Iteration(problem, args, plan, way, STRATEGIES[method](), loss, f_scale, scale, low, high)
+    status = run.minimise(x, tolerances)
+    return _result(run, status, back, tolerances)
+
+
+def planned(problem: Problem, memory: str | float | None, wanted: str | None) -> tuple[StepPlan, Way]:
+    """`choose`, once per problem and wish."""
+    key = parse_memory(memory), wanted
+    if key not in problem.ways:
+        problem.ways[key] = choose(problem, *key)
+    return problem.ways[key]
+
+
+def _like(part: Any, x0: Any, size: int, name: str) -> np.ndarray:
+    """(n,) numbers from one number, an array of n, or a pytree like x0."""
+    leaves = jax.tree_util.tree_leaves(part)
+    flat = np.concatenate([np.ravel(np.asarray(leaf, float)) for leaf in leaves]) if leaves else np.zeros(0)
+    if flat.size == 1:
+        return np.full(size, flat[0])
+    if flat.size != size:
+        raise ArgumentError(f"{name}: got {flat.size} numbers, expected one or {size}, as many as x0 has")
+    return flat
+
+
+def _result(
+    run: Iteration, status: int, back: Callable[[np.ndarray], Any], tolerances: Tolerances
+) -> LeastSquaresResult:
+    best = optimality(run.x, run.gradient, run.low, run.high)
+    text = MESSAGES[status].format(
+        optimality=best, max_nfev=tolerances.max_nfev, bad=run.bad, where=run.where, step=run.last_step
+    )
+    notes = list(run.notes)
+    found = LeastSquaresResult(
+        x=back(run.x), cost=run.cost, fun=run.r, jac=run.jacobian, grad=run.gradient, optimality=best,
+        active_mask=active_mask(run.x, run.low, run.high), nfev=run.nfev, njev=run.njev, status=status, message=text,
+        method=run.strategy.name, plan=run.plan,
+    )  # fmt: skip
+    m, n = run.problem.shape
+    known = status not in (-2, -3) and run.plan.form != "operator"
+    if known and m * n**2 <= RANK_UP_TO and (free := int((found.active_mask == 0).sum())) and found.rank < free:
+        notes.append(f"J has rank {found.rank} for {free} free unknowns: x is not unique")
+    if notes:
+        found = LeastSquaresResult(
+            **{k: getattr(found, k) for k in found.__dataclass_fields__ if k not in ("notes", "message")},
+            message="; ".join([text, *notes]), notes=tuple(notes),
+        )  # fmt: skip
+    return found

@@ -1,0 +1,122 @@
+"""JᵀJ of a J whose pattern stays: planned once by blocks, then a few array operations for each new J."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_array
+
+LARGEST = 2e8  # products of two entries of one row, in all: beyond this JᵀJ costs more than it is worth
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs of rows alike: `take` (N, g, c) places of their entries in J's data, `put` (N, c, c) in JᵀJ's."""
+
+    take: np.ndarray
+    put: np.ndarray
+
+
+class Normal:
+    """JᵀJ for the pattern (m×n CSR, sorted indices): `data` of a symmetric CSR with `indptr`, `indices`.
+
+    Columns that stand in the same rows (a landmark's three) form a supercolumn, rows that follow one another with the
+    same
+    columns a run; all index arithmetic is done on those, so that planning costs what the blocks cost, not the entries.
+    """
+
+    def __init__(self, pattern: csr_array):
+        m, n = pattern.shape
+        self.n = n
+        self.supers = supercolumns(pattern)
+        self.sizes = np.bincount(self.supers)
+        members = np.argsort(self.supers, kind="stable")
+        first = np.concatenate([[0], np.cumsum(self.sizes)])
+        local = np.empty(n, np.int64)
+        local[members] = np.arange(n) - np.repeat(first[:-1], self.sizes)
+        indptr, indices = pattern.indptr.astype(np.int64), pattern.indices.astype(np.int64)
+        counts = np.diff(indptr)
+        starts, runs = _runs(indptr, indices, counts)
+        count = len(self.sizes)
+        found, keys = [], []
+        for g, c in np.unique(np.stack([runs, counts[starts]], 1), axis=0) if len(starts) else ():
+            rows = starts[(runs == g) & (counts[starts] == c)]
+            if not c:
+                continue
+            take = indptr[rows[:, None] + np.arange(g)][:, :, None] + np.arange(c)
+            columns = indices[take[:, 0]]
+            key = self.supers[columns][:, :, None] * count + self.supers[columns][:, None, :]
+            found.append((take, columns, key))
+            keys.append(key.ravel())
+        diagonal = np.arange(count) * (count + 1)  # kept even for columns without entries: damping goes there
+        pairs = np.unique(np.concatenate([*(np.unique(k) for k in keys), diagonal]))
+        left, right = pairs // count, pairs % count
+        self.left, self.right = left, right
+        area = self.sizes[left] * self.sizes[right]
+        offset = np.concatenate([[0], np.cumsum(area)])
+        self.groups = []
+        for take, columns, key in found:
+            pair = np.searchsorted(pairs, key)
+            inside = local[columns][:, :, None] * self.sizes[right[pair]] + local[columns][:, None, :]
+            self.groups.append(Group(take, offset[pair] + inside))
+        self.nnz = int(offset[-1])
+        # The blocks' own order turned into CSR order, once.
+        block = np.repeat(np.arange(len(pairs)), area)
+        within = np.arange(self.nnz) - offset[block]
+        row = members[first[left[block]] + within // self.sizes[right[block]]]
+        column = members[first[right[block]] + within % self.sizes[right[block]]]
+        order = np.lexsort((column, row))
+        self.order, self.rows, self.indices = order, row[order], column[order]
+        self.indptr = np.searchsorted(self.rows, np.arange(n + 1))
+        self.diagonal = np.flatnonzero(self.rows == self.indices)
+
+    def numbers(self, data: np.ndarray) -> np.ndarray:
+        """JᵀJ's entries, (nnz,), from J's (both row-major)."""
+        total = np.zeros(self.nnz)
+        for group in self.groups:
+            block = data[group.take]
+            product = np.matmul(block.transpose(0, 2, 1), block)
+            total += np.bincount(group.put.ravel(), weights=product.ravel(), minlength=self.nnz)
+        return total[self.order]
+
+    def matrix(self, data: np.ndarray) -> csr_array:
+        """The symmetric n×n matrix with these entries."""
+        return csr_array((data, self.indices, self.indptr), shape=(self.n, self.n))
+
+
+def products(pattern: csr_array) -> float:
+    """How many products of two entries JᵀJ takes."""
+    return float((np.diff(pattern.indptr).astype(float) ** 2).sum())
+
+
+def supercolumns(pattern: csr_array) -> np.ndarray:
+    """(n,) labels 0, 1, ...: columns with one label stand in exactly the same rows."""
+    n = pattern.shape[1]
+    by_column = pattern.tocsc()
+    filled = np.flatnonzero(np.diff(by_column.indptr))
+    sums = np.zeros(n, np.uint64)
+    if filled.size:
+        draw = np.random.default_rng(0).integers(1, 2**63, pattern.shape[0], dtype=np.uint64)
+        sums[filled] = np.add.reduceat(draw[by_column.indices], by_column.indptr[filled])
+    labels = np.unique(np.stack([sums, np.diff(by_column.indptr).astype(np.uint64)], 1), axis=0, return_inverse=True)[1]
+    labels = labels.ravel().astype(np.int64)
+    # Sums of 64 random bits agree by chance once in 10⁹ matrices: look, and do without labels then.
+    rows = np.repeat(np.arange(pattern.shape[0]), np.diff(pattern.indptr))
+    sizes = np.bincount(labels)
+    pairs, counts = np.unique(rows * len(sizes) + labels[pattern.indices], return_counts=True)
+    return labels if np.array_equal(counts, sizes[pairs % len(sizes)]) else np.arange(n)
+
+
+def _runs(indptr: np.ndarray, indices: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(first rows, lengths) of the longest runs of rows with equal columns."""
+    if not counts.size:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    alike = np.zeros(counts.size, bool)
+    alike[1:] = (counts[1:] == counts[:-1]) & (counts[1:] > 0)
+    row = np.repeat(np.arange(counts.size), counts)
+    here = np.flatnonzero(alike[row])
+    differs = indices[here] != indices[here - counts[row[here]]]
+    alike[row[here[differs]]] = False
+    starts = np.flatnonzero(~alike)
+    return starts, np.diff(np.append(starts, counts.size))

@@ -1,0 +1,138 @@
+"""The ways to take a damped Gauss-Newton step: minimise ‖J p + r‖² + Σ d p² over the free unknowns.
+
+Each way is loaded with the numbers of J once and asked for steps with several dampings d. An unknown that is not free
+has step 0. A way returns None where the damped matrix cannot be factored: the driver then damps more.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from scipy.linalg import LinAlgError, solve_triangular, solveh_banded
+from scipy.sparse import csc_array
+from scipy.sparse.linalg import LinearOperator, lsmr, splu
+
+from ._normal import Normal
+
+
+class Way(Protocol):
+    """What the driver needs."""
+
+    def load(self, jacobian: Any) -> None:
+        """Take the numbers of J: an array, a CSR matrix or a `LinearOperator`."""
+
+    def step(self, r: np.ndarray, damping: np.ndarray, free: np.ndarray) -> np.ndarray | None:
+        """p (n,) for residuals r (m,), damping d (n,) and the mask of free unknowns (n,)."""
+
+
+class Dense:
+    """QR of J once, then of [R; √d] for each damping: the condition number is not squared."""
+
+    def load(self, jacobian: np.ndarray) -> None:
+        self.J = jacobian
+        self.tall = jacobian.shape[0] > 2 * jacobian.shape[1]
+        if self.tall:
+            self.Q, self.R = np.linalg.qr(jacobian)
+
+    def step(self, r: np.ndarray, damping: np.ndarray, free: np.ndarray) -> np.ndarray | None:
+        """QR with a triangular solve; singular values where R is singular."""
+        top, right = (self.R, self.Q.T @ r) if self.tall else (self.J, r)
+        every = bool(free.all())
+        top, damp = (top, damping) if every else (top[:, free], damping[free])
+        k = len(damp)
+        damped = np.column_stack([np.diag(np.sqrt(damp)), np.zeros(k)])
+        found = np.asarray(np.linalg.qr(np.vstack([np.column_stack([top, -right]), damped]), mode="r"))
+        try:
+            part = solve_triangular(found[:k, :k], found[:k, k], check_finite=False)
+        except LinAlgError:
+            part = np.linalg.lstsq(found[:k, :k], found[:k, k])[0]
+        if every:
+            return part
+        p = np.zeros(len(free))
+        p[free] = part
+        return p
+
+
+class _OnNormal:
+    """What the ways on JᵀJ share: its numbers, with the lines of fixed unknowns replaced by those of the identity."""
+
+    def __init__(self, normal: Normal):
+        self.normal = normal
+
+    def load(self, jacobian: Any) -> None:
+        self.J = jacobian
+        self.H = self.normal.numbers(jacobian.data)
+
+    def step(self, r: np.ndarray, damping: np.ndarray, free: np.ndarray) -> np.ndarray | None:
+        normal, data = self.normal, self.H.copy()
+        gradient = self.J.T @ r
+        if not free.all():
+            data[~(free[normal.rows] & free[normal.indices])] = 0
+            gradient = np.where(free, gradient, 0)
+        data[normal.diagonal] += np.where(free, damping, 1)
+        try:
+            p = self._solve(data, -gradient)
+        except (LinAlgError, RuntimeError):  # not positive definite, singular
+            return None
+        return p if np.isfinite(p).all() else None
+
+    def _solve(self, data: np.ndarray, b: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+
+class Banded(_OnNormal):
+    """Banded Cholesky of JᵀJ in the order given."""
+
+    def __init__(self, normal: Normal, order: np.ndarray):
+        super().__init__(normal)
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order))
+        row, column = place[normal.rows], place[normal.indices]
+        self.order, self.upper = order, row <= column
+        self.width = int((column - row).max(initial=0))
+        self.at = (self.width + row - column)[self.upper], column[self.upper]
+
+    def _solve(self, data: np.ndarray, b: np.ndarray) -> np.ndarray:
+        band = np.zeros((self.width + 1, self.normal.n))
+        band[self.at] = data[self.upper]
+        p = np.empty(len(b))
+        p[self.order] = solveh_banded(band, b[self.order], overwrite_ab=True, check_finite=False)
+        return p
+
+
+class Sparse(_OnNormal):
+    """SuperLU of JᵀJ, symmetric mode, minimum degree order of the symmetric pattern."""
+
+    def _solve(self, data: np.ndarray, b: np.ndarray) -> np.ndarray:
+        matrix = csc_array(self.normal.matrix(data).T)
+        options = {"SymmetricMode": True}
+        return splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=options).solve(b)
+
+
+class Products:
+    """LSMR on [J; √d] with products by J and Jᵀ, scaled by the damping: no matrix is formed."""
+
+    def __init__(self, tolerance: float = 1e-10, most: int = 500):
+        self.tolerance, self.most = tolerance, most
+
+    def load(self, jacobian: Any) -> None:
+        self.J = jacobian
+
+    def step(self, r: np.ndarray, damping: np.ndarray, free: np.ndarray) -> np.ndarray | None:
+        m, n = self.J.shape
+        scale = np.where(free, 1 / np.sqrt(np.maximum(damping, np.finfo(float).tiny)), 0)
+        largest = scale.max(initial=0)
+        if not largest:
+            return np.zeros(n)
+        column = scale / largest  # the damping's shape is the scaling of the unknowns
+
+        def push(v: np.ndarray) -> np.ndarray:
+            return self.J @ (column * v.ravel())
+
+        def pull(u: np.ndarray) -> np.ndarray:
+            return column * (self.J.T @ u.ravel())
+
+        scaled = LinearOperator((m, n), matvec=push, rmatvec=pull, dtype=float)
+        found = lsmr(scaled, -r, damp=1 / largest, atol=self.tolerance, btol=self.tolerance, maxiter=self.most)[0]
+        return column * found if np.isfinite(found).all() else None
