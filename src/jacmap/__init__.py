@@ -10,6 +10,7 @@ from ._errors import (
     BlackBoxWarning,
     ConvergenceError,
     IllConditionedWarning,
+    InaccurateGradientWarning,
     JacmapError,
     ModeError,
     NotFiniteWarning,
@@ -62,6 +63,7 @@ __all__ = [
     "Geometry",
     "GradientFlow",
     "IllConditionedWarning",
+    "InaccurateGradientWarning",
     "Integral",
     "Jacobian",
     "JacmapError",
@@ -108,7 +110,7 @@ __all__ = [
     "vjp",
 ]
 
-_LAZY = ("flows", "kinematics", "latent", "plot", "report")  # they need an extra: loaded when first used
+_LAZY = ("flows", "implicit", "kinematics", "latent", "plot", "report")  # they need an extra: loaded when first used
 
 
 def __getattr__(name: str) -> ModuleType:
