@@ -17,7 +17,6 @@ from sklearn.datasets import load_diabetes
 import jacmap as jm
 
 Array = jax.Array
-DRAW = np.random.default_rng(0)
 
 
 def rows(quick: bool, tick: Tick) -> Iterator[Row]:
@@ -31,8 +30,8 @@ def rows(quick: bool, tick: Tick) -> Iterator[Row]:
 
 # -- the problems --------------------------------------------------------------------------------------------------
 FOUND = load_diabetes()
-X = jnp.asarray((FOUND.data - FOUND.data.mean(0)) / FOUND.data.std(0)) / np.sqrt(len(FOUND.data))
-Y = jnp.asarray((FOUND.target - FOUND.target.mean()) / FOUND.target.std()) / np.sqrt(len(FOUND.target))
+X = (FOUND.data - FOUND.data.mean(0)) / FOUND.data.std(0) / np.sqrt(len(FOUND.data))
+Y = (FOUND.target - FOUND.target.mean()) / FOUND.target.std() / np.sqrt(len(FOUND.target))
 RATE = float(1 / np.linalg.norm(X, 2) ** 2)
 
 
@@ -118,7 +117,7 @@ def converged() -> Iterator[Row]:
 
 
 def quadratic() -> Iterator[Row]:
-    """The KKT system on the constraints that are active is linear: its solution is differentiated as the closed form."""
+    """The KKT system of the active constraints is linear: its solution is differentiated as the closed form."""
     worst, failed = 0.0, 0
     for seed in range(20):
         start, p = programme(seed)
@@ -159,7 +158,7 @@ def truncated(quick: bool, tick: Tick) -> Iterator[Row]:
         tick(f"1,000 truncated solves: {name}")
         held = 0
         for seed in range(each):
-            solution, truncated_slope, true_slope = case(seed, seed % 10)
+            solution, truncated_slope, true_slope = case(seed, seed % (3 if quick else 10) + 2 * quick)
             error = float(jnp.linalg.norm(truncated_slope - true_slope))
             found = float(solution.gradient_error)
             held += error <= found
@@ -175,7 +174,7 @@ def truncated(quick: bool, tick: Tick) -> Iterator[Row]:
 
 def _slope(layer: Callable[..., Any], f: Any, start: Any, theta: Array, pick: Any, **options: Any) -> Any:
     """(solution, dense dx/dθ by the truncated solve)."""
-    key = (layer, f, pick, tuple(options.items()))
+    key = (layer, f, pick, options.get("max_steps"))
     if key not in _COMPILED:
 
         def run(start: Any, theta: Array, data: Any) -> Any:
@@ -202,7 +201,7 @@ def _ridge_data(w: Array, theta: Array, data: Any) -> Array:
 
 def _sample(seed: int) -> dict[str, Array]:
     chosen = np.random.default_rng(seed).choice(442, 100)
-    return {"X": X[chosen] * 2, "y": Y[chosen] * 2}
+    return {"X": jnp.asarray(X[chosen] * 2), "y": jnp.asarray(Y[chosen] * 2)}
 
 
 def _ridge_case(seed: int, kind: int) -> Any:
@@ -225,7 +224,7 @@ def _lasso_step(w: Array, theta: Array, data: Any) -> Array:
 
 def _lasso_case(seed: int, kind: int) -> Any:
     data, theta = _sample(seed), jnp.asarray(0.1 * np.random.default_rng(seed).random(10) + 0.02)
-    long = _slope(jm.implicit.fixed_point, _lasso_step, None, theta, _vector, max_steps=50_000)
+    long = _slope(jm.implicit.fixed_point, _lasso_step, None, theta, _vector, max_steps=50_000, tolerance=1e-15)
     short = _slope(jm.implicit.fixed_point, _lasso_step, None, theta, _vector, max_steps=2 ** (2 + kind))
     return *short(jnp.zeros(10), theta, data), long(jnp.zeros(10), theta, data)[1]
 
@@ -237,7 +236,7 @@ def _deep_step(z: Array, theta: Array, data: Any) -> Array:
 def _deep_case(seed: int, kind: int) -> Any:
     data = cell_parameters(seed, 20, 0.9)
     theta = data.pop("u")
-    long = _slope(jm.implicit.fixed_point, _deep_step, None, theta, _vector)
+    long = _slope(jm.implicit.fixed_point, _deep_step, None, theta, _vector, max_steps=1000, tolerance=1e-15)
     short = _slope(jm.implicit.fixed_point, _deep_step, None, theta, _vector, max_steps=1 + 2 * kind)
     return *short(jnp.zeros(20), theta, data), long(jnp.zeros(20), theta, data)[1]
 
@@ -278,4 +277,5 @@ def times(quick: bool, tick: Tick) -> Iterator[Row]:
     for peer in ("unrolled", "optimistix"):
         yield Row(f"gradient of a deep-equilibrium layer, 100 units, {steps} steps: time of {peer} over ours",
                   found[peer] / found["ours"], "×")  # fmt: skip
-    yield Row("the same, ours without the bound's refusal: time over ours", found["ours, no bound"] / found["ours"], "×")
+    yield Row("the same, ours with accept=inf, so that no bound is needed: time over ours",
+              found["ours, no bound"] / found["ours"], "×")  # fmt: skip

@@ -60,6 +60,19 @@ class Layout:
         return jax.tree_util.tree_unflatten(self.args_tree, leaves)
 
 
+@dataclass(frozen=True, eq=False)
+class Same:
+    """A value that is equal to itself only: functions and solvers that hold arrays cannot be compared."""
+
+    value: Any
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Same) and self.value is other.value
+
+
 @dataclass(frozen=True)
 class Problem:
     """One layer: f in the user's terms, what F is of it, and how the solver runs. Hashable, so that it can be static.
@@ -67,14 +80,24 @@ class Problem:
     `kind`: "root" (F = f), "fixed point" (F = f(x) − x) or "minimum" (F = ∇f).
     """
 
-    f: Callable[..., Any]
+    function: Same
     kind: str
     layout: Layout
-    solver: Any
+    own_solver: Same
     tolerance: float
     max_steps: int
     accept: float
     probes: int
+
+    @property
+    def f(self) -> Callable[..., Any]:
+        """As the user gave it, but for closed-over values that were hoisted."""
+        return self.function.value
+
+    @property
+    def solver(self) -> Any:
+        """The user's, or None."""
+        return self.own_solver.value
 
     def plain(self, x: Array, data: Data) -> Array:
         """f of a vector, as a vector (a number for a minimum)."""

@@ -42,8 +42,9 @@ def _derivative(problem: Problem, primals: tuple[Array, Data], tangents: tuple[A
     x, off = found[0], jax.lax.stop_gradient(found[-1])
     pushed = jax.jvp(lambda theta: problem.residual(x, (theta, data[1])), (data[0],), (along,))[1]
     moved = -system(problem, x, data)(pushed[:, None])[:, 0]
-    # A product, not a choice: it is linear in `moved`, so that reverse mode hands on the NaN as well.
-    moved = moved * jnp.where(off <= problem.accept, 1.0, jnp.nan).astype(x.dtype)
+    if problem.accept < jnp.inf:  # else nothing needs the bound, and compiled code leaves it out
+        # A product, not a choice: it is linear in `moved`, so that reverse mode hands on the NaN as well.
+        moved = moved * jnp.where(off <= problem.accept, 1.0, jnp.nan).astype(x.dtype)
     still = jax.tree_util.tree_map(_zero, found[1:])
     return found, (moved, *still)
 

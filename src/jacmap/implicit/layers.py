@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._errors import ArgumentError
-from ._problem import Layout, Problem
+from ._problem import Layout, Problem, Same
 from ._solved import solve
 from .solution import Solution
 
@@ -36,11 +36,12 @@ def root(
     like the solver's own. x0 has none.
 
     **How far off.** With r = f(x) left by the solver, δ = −J⁻¹r Newton's step from x to x⁺, δ⁺ the next one,
-    Θ = ‖δ⁺‖/‖δ‖ and W = −J⁻¹ ∂f/∂θ: ``error`` = ‖δ‖/(1 − Θ) + rounding, ``gradient_error`` = ‖W(x⁺) − W(x)‖/(1 − Θ) +
-    rounding, infinite for Θ > ½ (Deuflhard 2004, Newton Methods for Nonlinear Problems, ch. 2). To first order in r;
-    it assumes that Newton's steps go on to shrink by Θ and that W changes no faster beyond x⁺ than before. Rounding is
-    what a random z loses on its way through J⁻¹J, tenfold. By more than `probes` arguments' numbers, norms are
-    estimated from that many random tangents, raised to cover 99 % of cases.
+    Θ = ‖δ⁺‖/‖δ‖ and W = −J⁻¹ ∂f/∂θ: ``error`` = ‖δ‖/(1 − Θ) + rounding,
+    ``gradient_error`` = ‖W(x⁺) − W(x)‖ (1 + Θ)/(1 − Θ) + rounding, infinite for Θ > ½ (Deuflhard 2004, Newton Methods
+    for Nonlinear Problems, ch. 2). To first order in r; it assumes that Newton's steps go on to shrink by Θ and that W
+    changes beyond x⁺ at most twice as fast as before. Rounding is what a random z loses on its way through J⁻¹J,
+    tenfold. Where the arguments have more than `probes` numbers, norms are estimated from that many random tangents,
+    raised to cover 99 % of cases.
 
     **What is refused.** Where gradient_error exceeds `accept` times the gradient's size, derivatives are NaN, with
     `InaccurateGradientWarning` outside of compiled code (it warns from 1e-4 on); ``accept=inf`` keeps them. Outside of
@@ -109,7 +110,7 @@ def _layer(
     f, hoisted = _open(f, x0, args)
     layout, start, data = Layout.of(x0, (*args, *hoisted))
     close = float(jnp.finfo(start.dtype).eps) ** 0.75 if tolerance is None else float(tolerance)
-    problem = Problem(f, kind, layout, solver, close, int(max_steps), float(accept), int(probes))
+    problem = Problem(Same(f), kind, layout, Same(solver), close, int(max_steps), float(accept), int(probes))
     problem.check(start, data)
     return solve(problem, start, data)
 
