@@ -1,5 +1,6 @@
 """Implicit layers against closed forms, unrolled solvers and finite differences."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -170,6 +171,24 @@ def test_ridge_regression_against_its_closed_form():
     np.testing.assert_allclose(found.value, closed(0.7), atol=1e-13)
     ours = jax.jacrev(lambda c: argmin(loss, jnp.zeros(6), c).value)(0.7)
     np.testing.assert_allclose(ours, jax.jacfwd(closed)(0.7), atol=1e-13)
+
+
+def test_modules_and_solvers_that_hold_arrays():
+    class Cell(eqx.Module):
+        w: jax.Array
+
+        def __call__(self, z, a):
+            return jnp.tanh(self.w @ z + a)
+
+    w = jnp.eye(3) / 2
+    a = jnp.array([0.1, 0.2, 0.3])
+    descent = optx.GradientDescent(learning_rate=0.3, rtol=1e-13, atol=1e-13)
+    z = fixed_point(Cell(w), jnp.zeros(3), a).value
+    slope = 1 - z**2
+    ours = jax.grad(lambda cell: fixed_point(cell, jnp.zeros(3), a).value.sum())(Cell(w))
+    np.testing.assert_allclose(ours.w, jnp.outer(slope / (1 - slope / 2), z), rtol=1e-10)
+    least = argmin(lambda x, a: jnp.sum((x - a) ** 2), jnp.zeros(3), a, solver=descent)
+    np.testing.assert_allclose(least.value, a, atol=1e-12)
 
 
 def test_float32():
