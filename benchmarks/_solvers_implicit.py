@@ -255,7 +255,7 @@ def _kkt_case(seed: int, kind: int) -> Any:
 
 # -- time ----------------------------------------------------------------------------------------------------------
 def times(quick: bool, tick: Tick) -> Iterator[Row]:
-    """A gradient of the deep-equilibrium layer, compiled, to the same accuracy: a layer that contracts fast, one slowly."""
+    """A gradient of a deep-equilibrium layer that contracts fast, and of one that does slowly; to the same accuracy."""
     n = 100
     fast = cell_parameters(0, n, 0.9)
     w = fast["w"] + fast["w"].T

@@ -120,5 +120,6 @@ def _open(f: Callable[..., Any], x0: Any, args: tuple[Any, ...]) -> tuple[Callab
     if getattr(f, "__closure__", ()) is None:
         return f, ()  # a plain function that closes over nothing
     x0, args = jax.tree_util.tree_map(jnp.asarray, (x0, args))
-    converted, hoisted = jax.closure_convert(f, x0, *args)
+    # Wrapped, because a callable that holds arrays, as equinox' modules do, cannot be hashed.
+    converted, hoisted = jax.closure_convert(lambda *values: f(*values), x0, *args)
     return (converted, tuple(hoisted)) if hoisted else (f, ())
