@@ -10,6 +10,7 @@ from ._errors import (
     BlackBoxWarning,
     ConvergenceError,
     IllConditionedWarning,
+    InaccurateGradientWarning,
     JacmapError,
     ModeError,
     NotFiniteWarning,
@@ -63,6 +64,7 @@ __all__ = [
     "Geometry",
     "GradientFlow",
     "IllConditionedWarning",
+    "InaccurateGradientWarning",
     "Integral",
     "Jacobian",
     "JacmapError",
@@ -113,7 +115,8 @@ __all__ = [
     "vjp",
 ]
 
-_LAZY = ("flows", "kinematics", "latent", "plot", "report", "vision")  # they need an extra: loaded when first used
+# They need an extra: loaded when first used.
+_LAZY = ("flows", "implicit", "kinematics", "latent", "plot", "report", "vision")
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -51,5 +51,9 @@ class BlackBoxWarning(RuntimeWarning):
     """A function of NumPy arrays was taken as a black box, to be differentiated by differences; says why."""
 
 
+class InaccurateGradientWarning(RuntimeWarning):
+    """The derivative of a solution may be off by more than a small share; the message gives the bound and its cause."""
+
+
 class RegionError(JacmapError, ArithmeticError):
     """An integral over a mapped region does not exist or would count points twice; the message names the place."""
