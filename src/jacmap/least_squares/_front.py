@@ -14,7 +14,7 @@ from ._box import active_mask, bounds_of, optimality
 from ._choose import StepPlan, choose
 from ._iterate import Iteration, Tolerances
 from ._losses import LOSSES
-from ._problem import Problem, prepare
+from ._problem import Problem, numbered, prepare
 from ._result import MESSAGES, LeastSquaresResult
 from ._strategies import STRATEGIES
 from ._ways import Way
@@ -82,7 +82,7 @@ def least_squares(
     plan, way = planned(problem, memory, linear_solver)
     run = Iteration(problem, args, plan, way, STRATEGIES[method](), loss, f_scale, scale, low, high)
     status = run.minimise(x, tolerances)
-    return _result(run, status, back, tolerances)
+    return _result(run, status, back, tolerances, numbered(x0))
 
 
 def planned(problem: Problem, memory: str | float | None, wanted: str | None) -> tuple[StepPlan, Way]:
@@ -105,7 +105,7 @@ def _like(part: Any, x0: Any, size: int, name: str) -> np.ndarray:
 
 
 def _result(
-    run: Iteration, status: int, back: Callable[[np.ndarray], Any], tolerances: Tolerances
+    run: Iteration, status: int, back: Callable[[np.ndarray], Any], tolerances: Tolerances, index: Any
 ) -> LeastSquaresResult:
     best = optimality(run.x, run.gradient, run.low, run.high)
     text = MESSAGES[status].format(
@@ -115,7 +115,7 @@ def _result(
     found = LeastSquaresResult(
         x=back(run.x), cost=run.cost, fun=run.r, jac=run.jacobian, grad=run.gradient, optimality=best,
         active_mask=active_mask(run.x, run.low, run.high), nfev=run.nfev, njev=run.njev, status=status, message=text,
-        method=run.strategy.name, plan=run.plan,
+        method=run.strategy.name, plan=run.plan, index=index,
     )  # fmt: skip
     m, n = run.problem.shape
     known = status not in (-2, -3) and run.plan.form != "operator"

@@ -99,6 +99,16 @@ def start(x0: Any) -> tuple[Array, Callable[[Array], Any], Any, np.dtype[Any]]:
     return np.asarray(flat, float), lambda x: unravel(jnp.asarray(x, flat.dtype)), key, np.dtype(flat.dtype)
 
 
+def numbered(x0: Any) -> Any:
+    """0 to n − 1 in x0's form: which unknown is which."""
+    if isinstance(x0, (int, float, list, tuple, np.ndarray, np.generic)) and not _nested(x0):
+        return np.arange(np.size(x0)).reshape(np.shape(x0) or (1,))
+    leaves, form = jax.tree_util.tree_flatten(x0)
+    parts = np.split(np.arange(sum(map(np.size, leaves))), np.cumsum([np.size(leaf) for leaf in leaves])[:-1])
+    numbers = [part.reshape(np.shape(leaf)) for part, leaf in zip(parts, leaves, strict=True)]
+    return jax.tree_util.tree_unflatten(form, numbers)
+
+
 def _is_float(leaf: Any) -> bool:
     return bool(jnp.issubdtype(jnp.result_type(leaf), jnp.floating))
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import jax
 import numpy as np
-from scipy.linalg import svd
-from scipy.sparse import csr_array, issparse
+from scipy.sparse import csr_array
 
-from .._errors import ArgumentError, SingularError
-from ._choose import StepPlan
+from .._errors import ArgumentError
+from ._choose import MEMORY, StepPlan
+from ._covariance import Inverse, inverse
 
 # Positive: as SciPy's. Negative: it did not converge.
 MESSAGES = {
@@ -31,14 +32,15 @@ MESSAGES = {
 
 @dataclass(frozen=True, eq=False)
 class LeastSquaresResult:
-    """The fields of `scipy.optimize.OptimizeResult`, with `plan`, `covariance()` and `rank`.
+    """The fields of `scipy.optimize.OptimizeResult`, with `plan`, `covariance()`, `variances()` and `rank`.
 
     `x` in the form of x0; `cost` ½ Σ ρ; `fun` residuals (m,); `jac` (m, n), an array, a CSR matrix, or a
     `LinearOperator`
     where steps are by products; `grad` (n,) of the cost; `optimality` the first-order optimality within bounds;
     `active_mask` (n,) −1, 0, 1; `nfev`, `njev`. `status`: 1 gtol, 2 ftol, 3 xtol, 4 both, 0 max_nfev as in SciPy; −2 f
     not finite at x0, −3 J not finite, −4 no step lowers the cost, −5 no minimum in reach. `success` is status > 0.
-    `plan` prints how steps were solved for and why. `method` is the strategy that ran.
+    `plan` prints how steps were solved for and why. `method` is the strategy that ran. `index` holds the number of each
+    unknown, 0 to n − 1, in the form of x0: `covariance(found.index["pose"])`.
     """
 
     x: Any
@@ -54,6 +56,7 @@ class LeastSquaresResult:
     message: str
     method: str
     plan: StepPlan
+    index: Any
     notes: tuple[str, ...] = field(default=())
 
     @property
@@ -65,47 +68,69 @@ class LeastSquaresResult:
         return self.plan
 
     @cached_property
-    def _factors(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(column norms, singular values, Vᵀ) of J over the unknowns that no bound holds, its columns of length one."""
-        J = self.jac.toarray() if issparse(self.jac) else self.jac
-        if not isinstance(J, np.ndarray):
-            raise ArgumentError("covariance: J was never formed (steps by products); use linear_solver='sparse'")
-        J = J[:, self.active_mask == 0]
-        norms = np.linalg.norm(J, axis=0)
-        norms[norms == 0] = 1
-        values, right = svd(J / norms, full_matrices=False)[1:]
-        return norms, values, right
+    def _inverse(self) -> Inverse:
+        make = next((c.make for c in self.plan.candidates if c.name == self.plan.name), None)
+        return inverse(self.jac, self.active_mask == 0, make)
 
     @property
     def rank(self) -> int:
-        """The rank of J (its columns scaled to length one) over the unknowns that no bound holds; forms a dense J."""
-        values = self._factors[1]
-        return int((values > max(self.fun.size, len(values)) * np.finfo(float).eps * values.max(initial=0)).sum())
+        """The rank of J (its columns scaled to length one) over the unknowns that no bound holds.
 
-    def covariance(self, absolute_sigma: bool = False) -> np.ndarray:
-        """The covariance of x, (n, n): s²(JᵀJ)⁻¹ with s² = 2·cost/(m − n), or (JᵀJ)⁻¹ for residuals in units of σ.
-
-        As `scipy.optimize.curve_fit` gives it. Zero for unknowns that a bound holds. Raises `SingularError` where J is
-        rank-deficient, and `ArgumentError` without degrees of freedom.
+        From the singular values of J where it is small; for a large sparse J from the smallest few alone, measured on
+        directions that inverse iteration with the factors of JᵀJ finds. Raises `ArgumentError` where J was never
+        formed, or so many are missing that counting them does not fit.
         """
-        free = np.flatnonzero(self.active_mask == 0)
-        norms, values, right = self._factors
-        if self.rank < len(free):
-            weakest = free[np.argsort(-np.abs(right[-1]) if len(right) == len(free) else np.zeros(len(free)))[:3]]
-            raise SingularError(
-                f"covariance: J has rank {self.rank} for {len(free)} unknowns, so x is not determined by the data; "
-                f"unknowns {', '.join(map(str, weakest))} take part; fix one or add data"
+        return self._inverse.rank
+
+    def covariance(self, unknowns: Any = None, absolute_sigma: bool = False) -> np.ndarray:
+        """The covariance of x, (n, n), or (k, k) of the `unknowns` named: s²(JᵀJ)⁻¹ with s² = 2·cost/(m − n).
+
+        (JᵀJ)⁻¹ itself with `absolute_sigma`, for residuals in units of σ: as `scipy.optimize.curve_fit` gives it.
+        `unknowns`: numbers of unknowns, an array or pytree of them (such as a part of `index`), or a mask (n,). Zero
+        for unknowns that a bound holds. A large sparse J is never made dense: only the columns asked for are solved
+        for, with the factors of JᵀJ.
+
+        Raises `SingularError` where J is rank-deficient, `ArgumentError` without degrees of freedom or where (k, k)
+        takes more than 2 GB. Warns `IllConditionedWarning` where the factors of JᵀJ hold less than half of the digits.
+        """
+        chosen = self._chosen(unknowns)
+        if 8.0 * len(chosen) ** 2 > MEMORY:
+            raise ArgumentError(
+                f"unknowns: got {len(chosen)}, whose covariance takes {8e-9 * len(chosen) ** 2:.3g} GB; name those "
+                "wanted (covariance(found.index[...])), or ask for variances()"
             )
-        spare = self.fun.size - len(free)
+        return self._inverse.block(chosen) * self._variance(absolute_sigma)
+
+    def variances(self, unknowns: Any = None, absolute_sigma: bool = False) -> np.ndarray:
+        """The diagonal of `covariance`, (n,) or (k,), without the rest of it; the same arguments and errors."""
+        return self._inverse.diagonal(self._chosen(unknowns)) * self._variance(absolute_sigma)
+
+    def _chosen(self, unknowns: Any) -> np.ndarray:
+        """(k,) numbers of unknowns."""
+        n = len(self.grad)
+        if unknowns is None:
+            return np.arange(n)
+        leaves = [np.asarray(leaf).ravel() for leaf in jax.tree_util.tree_leaves(unknowns)]
+        found = np.concatenate(leaves) if leaves else np.zeros(0, int)
+        if found.dtype == bool and found.size == n:
+            return np.flatnonzero(found)
+        if found.dtype.kind not in "iu" or not found.size or found.min() < -n or found.max() >= n:
+            raise ArgumentError(
+                f"unknowns: got {found.size} of dtype {found.dtype}, expected numbers below {n} (a part of "
+                f"found.index) or a mask of {n}"
+            )
+        return found % n
+
+    def _variance(self, absolute_sigma: bool) -> float:
+        """What (JᵀJ)⁻¹ is multiplied by; asked for after it, so that a singular J is told first."""
+        free = int((self.active_mask == 0).sum())
+        spare = self.fun.size - free
         if not absolute_sigma and spare <= 0:
             raise ArgumentError(
-                f"absolute_sigma: got False with {self.fun.size} residuals for {len(free)} unknowns, expected more "
+                f"absolute_sigma: got False with {self.fun.size} residuals for {free} unknowns, expected more "
                 "residuals; give residuals in units of σ and absolute_sigma=True"
             )
-        half = right.T / values / norms[:, None]
-        found = np.zeros((len(self.grad),) * 2)
-        found[np.ix_(free, free)] = half @ half.T * (1.0 if absolute_sigma else 2 * self.cost / spare)
-        return found
+        return 1.0 if absolute_sigma else 2 * self.cost / spare
 
     def __str__(self) -> str:
         lines = [
