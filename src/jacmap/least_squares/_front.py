@@ -14,6 +14,8 @@ from ._box import active_mask, bounds_of, optimality
 from ._choose import StepPlan, choose
 from ._iterate import Iteration, Tolerances
 from ._losses import LOSSES
+from ._manifold import Moving, Retraction, is_curved, moving, unbounded
+from ._optimistix import foreign_least_squares, is_solver
 from ._problem import Problem, numbered, prepare
 from ._result import MESSAGES, LeastSquaresResult
 from ._strategies import STRATEGIES
@@ -26,7 +28,7 @@ def least_squares(
     f: Callable[..., Any],
     x0: Any,
     bounds: Any = (-np.inf, np.inf),
-    method: str = "lm",
+    method: Any = "lm",
     ftol: float | None = 1e-8,
     xtol: float | None = 1e-8,
     gtol: float | None = 1e-8,
@@ -36,6 +38,7 @@ def least_squares(
     max_nfev: int | None = None,
     args: tuple[Any, ...] = (),
     *,
+    retract: Retraction | None = None,
     linear_solver: str | None = None,
     memory: str | float | None = None,
 ) -> LeastSquaresResult:
@@ -49,6 +52,16 @@ def least_squares(
     asked), no less than four roundings of x's dtype; x and cost are measured in the scale of `x_scale`. `max_nfev`:
     100·n.
 
+    x0 may hold Lie groups of jaxlie (the extra `robotics`; SO2, SE2, SO3, SE3, batches of them too): the unknowns are
+    then steps in the tangent space at the current x, x ⊕ δ = x·exp(δ), where no angle is special. For another manifold
+    `retract` is a pair: a function plus(x, δ) that moves x, and a δ, whose numbers are the unknowns' shapes.
+    `jac`, `grad`, `covariance` and `index` are then in these coordinates at the x returned; bounds are for plain
+    arrays.
+
+    `method` may be a least-squares solver or minimiser of optimistix (the extra `implicit`), such as
+    `optimistix.Dogleg(rtol, atol)`: it takes the steps by its own tolerances, `max_nfev` bounds them and `nfev` counts
+    them; J, the covariance and the status are ours. Bounds, losses, scales and manifolds are for the methods by name.
+
     `linear_solver` forces the way to solve for a step ("dense", "banded", "block-diagonal", "schur", "sparse",
     "products");
     None lets the structure of J decide, within `memory` ("2GB"). The function is compiled and planned once per f and
@@ -59,15 +72,16 @@ def least_squares(
     Raises `ArgumentError` for arguments that cannot be meant (bounds that cross, an x0 outside them). Whatever f does
     is told by the result's `status` and `message`, NaN included.
     """
-    if method not in STRATEGIES:
+    foreign = is_solver(method)
+    if not foreign and method not in STRATEGIES:
         raise ArgumentError(f"method: got {method!r}, expected one of {', '.join(map(repr, STRATEGIES))}")
     if loss not in LOSSES:
         raise ArgumentError(f"loss: got {loss!r}, expected one of {', '.join(map(repr, LOSSES))}")
     if not f_scale > 0:
         raise ArgumentError(f"f_scale: got {f_scale!r}, expected a positive number")
     args = tuple(args) if isinstance(args, (tuple, list)) else (args,)
-    problem, x, back = prepare(f, x0, args)
-    low, high = bounds_of(bounds, x, lambda part, name: _like(part, x0, x.size, name))
+    problem, x, back = moving(f, x0, retract, args) if is_curved(x0, retract) else prepare(f, x0, args)
+    low, high = bounds_of(bounds, x, lambda part, name: unbounded(problem, _like(part, x0, x.size, name), name))
     if not isinstance(x_scale, str):
         scale = _like(x_scale, x0, x.size, "x_scale")
         if not ((scale > 0) & np.isfinite(scale)).all():
@@ -80,9 +94,21 @@ def least_squares(
         max_nfev = 100 * min(max(x.size, 1), 10_000) + 100
     tolerances = Tolerances.of(problem.dtype, ftol, xtol, gtol, max_nfev)
     plan, way = planned(problem, memory, linear_solver)
+    if foreign:
+        wishes = {
+            "bounds": bool(np.isfinite([low, high]).any()), "loss": loss != "linear", "x_scale": scale is not None,
+            "linear_solver": linear_solver is not None, "x0 on a manifold": isinstance(problem, Moving),
+            "ftol": ftol != 1e-8, "xtol": xtol != 1e-8, "gtol": gtol != 1e-8,
+        }  # fmt: skip
+        run, status, text = foreign_least_squares(method, problem, x, args, plan, way, max_nfev, wishes)
+        return _result(run, status, back, text, numbered(x0))
     run = Iteration(problem, args, plan, way, STRATEGIES[method](), loss, f_scale, scale, low, high)
     status = run.minimise(x, tolerances)
-    return _result(run, status, back, tolerances, numbered(x0))
+    text = MESSAGES[status].format(
+        optimality=optimality(run.x, run.gradient, low, high), max_nfev=max_nfev, bad=run.bad, where=run.where,
+        step=run.last_step,
+    )  # fmt: skip
+    return _result(run, status, back, text, problem.index if isinstance(problem, Moving) else numbered(x0))
 
 
 def planned(problem: Problem, memory: str | float | None, wanted: str | None) -> tuple[StepPlan, Way]:
@@ -105,12 +131,9 @@ def _like(part: Any, x0: Any, size: int, name: str) -> np.ndarray:
 
 
 def _result(
-    run: Iteration, status: int, back: Callable[[np.ndarray], Any], tolerances: Tolerances, index: Any
+    run: Iteration, status: int, back: Callable[[np.ndarray], Any], text: str, index: Any
 ) -> LeastSquaresResult:
     best = optimality(run.x, run.gradient, run.low, run.high)
-    text = MESSAGES[status].format(
-        optimality=best, max_nfev=tolerances.max_nfev, bad=run.bad, where=run.where, step=run.last_step
-    )
     notes = list(run.notes)
     found = LeastSquaresResult(
         x=back(run.x), cost=run.cost, fun=run.r, jac=run.jacobian, grad=run.gradient, optimality=best,
@@ -118,7 +141,7 @@ def _result(
         method=run.strategy.name, plan=run.plan, index=index,
     )  # fmt: skip
     m, n = run.problem.shape
-    known = status not in (-2, -3) and run.plan.form != "operator"
+    known = run.jacobian is not None and status not in (-2, -3) and run.plan.form != "operator"
     if known and m * n**2 <= RANK_UP_TO and (free := int((found.active_mask == 0).sum())) and found.rank < free:
         notes.append(f"J has rank {found.rank} for {free} free unknowns: x is not unique")
     if notes:

@@ -10,7 +10,9 @@ import numpy as np
 from .._errors import ArgumentError
 from ._front import planned
 from ._iterate import Iteration, Tolerances
+from ._manifold import is_curved
 from ._newton import Krylov, Newton, NewtonRun, newton
+from ._optimistix import foreign_name, foreign_root, is_solver
 from ._problem import prepare
 from ._result import RootResult, first_bad
 from ._strategies import Levenberg
@@ -30,7 +32,7 @@ def root(
     f: Callable[..., Any],
     x0: Any,
     args: tuple[Any, ...] = (),
-    method: str = "newton",
+    method: Any = "newton",
     tol: float | None = None,
     max_nfev: int | None = None,
     *,
@@ -45,13 +47,18 @@ def root(
     "krylov",
     GMRES on products J v, preconditioned by the factors of an earlier J, or J's diagonal where they do not fit
     `memory`; "lm", Levenberg-Marquardt alone. `tol`: ‖f(x)‖∞ that counts as solved, by default 1e-9 (1e-4 in float32).
-    `max_nfev`: evaluations of f, 100·(n + 1) at most 10,000 by default.
+    `max_nfev`: evaluations of f, 100·(n + 1) at most 10,000 by default. `method` may be a solver of optimistix (the
+    extra `implicit`), such as `optimistix.Newton(rtol, atol)`: it runs by its own tolerances, `max_nfev` bounds its
+    steps, and the answer counts as solved by `tol` alone.
 
     Raises `ArgumentError` for a system that is not square: `least_squares` takes those.
     """
-    if method not in METHODS:
+    foreign = is_solver(method)
+    if not foreign and method not in METHODS:
         raise ArgumentError(f"method: got {method!r}, expected one of {', '.join(map(repr, METHODS))}")
     args = tuple(args) if isinstance(args, (tuple, list)) else (args,)
+    if is_curved(x0, None):
+        raise ArgumentError("x0: holds Lie groups, expected plain numbers; jacmap.least_squares moves on groups")
     problem, x, back = prepare(f, x0, args)
     m, n = problem.shape
     if m != n:
@@ -64,7 +71,10 @@ def root(
     first = problem.value(x, args)
     bad = "" if np.isfinite(first).all() else first_bad(first)
     if bad:
-        return _answer(back, NewtonRun(x, first, None, 1, 0, -2), method, None, tol, limit, bad)
+        name = foreign_name(method) if foreign else method
+        return _answer(back, NewtonRun(x, first, None, 1, 0, -2), name, None, tol, limit, bad)
+    if foreign:
+        return foreign_root(method, problem, x, args, tol, limit, back, planned(problem, memory, linear_solver)[0])
     run, used = NewtonRun(x, first, None, 1, 0, -4), method
     plan: Any = None
     if method != "lm":
