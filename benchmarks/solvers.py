@@ -16,6 +16,7 @@ import _solvers_bundles
 import _solvers_degenerate
 import _solvers_equations
 import _solvers_nist
+import _solvers_ode
 from _table import Case, main
 
 CASES: dict[str, Case] = {
@@ -23,6 +24,7 @@ CASES: dict[str, Case] = {
     "degenerate": _solvers_degenerate.rows,
     "balbianello": _solvers_bundles.bundles,
     "equations": _solvers_equations.rows,
+    "ode": _solvers_ode.rows,
     "kitti": _solvers_bundles.kitti,
 }
 

@@ -22,6 +22,7 @@ from ._errors import (
     TraceError,
 )
 from ._jacobian import Jacobian, linearize
+from ._ode import OdeJacobian, ode_jacobian
 from ._questions import diagonal, jacobian, jvp, load_plan, plan, trace, vjp
 from ._second import gauss_newton, hessian, hvp, laplacian, taylor
 from .engine.graph.pattern import Pattern
@@ -73,6 +74,7 @@ __all__ = [
     "ModeError",
     "NotFiniteWarning",
     "NotSmoothWarning",
+    "OdeJacobian",
     "Pattern",
     "Plan",
     "PlanFileError",
@@ -103,6 +105,7 @@ __all__ = [
     "linearize",
     "load_plan",
     "memory_plan",
+    "ode_jacobian",
     "plan",
     "precision",
     "root",

@@ -127,5 +127,5 @@ def _solve(
         problem.ways[key] = run
     with jax.numpy_dtype_promotion("standard"):  # optimistix mixes counts with numbers
         found = problem.ways[key](solver, problem.cast(x), args, limit)
-    said = "" if bool(found.result == optx.RESULTS.successful) else str(optx.RESULTS[found.result]).split("\n")[0]  # type: ignore[misc]
-    return np.asarray(found.value, float), int(found.stats["num_steps"]), said.rstrip(".")
+    said = "" if bool(found.result == optx.RESULTS.successful) else str(optx.RESULTS[found.result])  # type: ignore[misc]
+    return np.asarray(found.value, float), int(found.stats["num_steps"]), said.split("\n")[0].rstrip(".")
