@@ -70,6 +70,52 @@ def test_scipys_solvers_take_it(method: str, form) -> None:
     assert with_jacobian < calls
 
 
+@pytest.mark.parametrize("stacked", [False, True])
+def test_the_solver_for_diffrax_is_a_banded_lu(stacked: bool) -> None:
+    lx = pytest.importorskip("lineax")
+    n = 24
+
+    def f(t, y):
+        y = y.reshape(2, n).T.ravel() if stacked else y
+        out = brusselator(t, y, 30.0) + 40 * jnp.pad(y[3:], (0, 3))
+        return out.reshape(n, 2).T.ravel() if stacked else out
+
+    solver = jm.ode_jacobian(f, 0.0, start(n)).linear_solver()
+    assert 2 <= solver.lower <= 3 and solver.lower + solver.upper <= 6
+    J = jax.jacfwd(f, argnums=1)(0.0, jnp.asarray(start(n)))
+    draw = np.random.default_rng(1)
+    for scale in (1e-4, 3.0, -0.2):  # the last ones are not diagonally dominant: they need pivots
+        matrix, b = jnp.eye(2 * n) - scale * J, jnp.asarray(draw.standard_normal(2 * n))
+        with jax.numpy_dtype_promotion("standard"):
+            operator = lx.FunctionLinearOperator(lambda v: matrix @ v, jax.ShapeDtypeStruct(b.shape, b.dtype))  # noqa: B023
+            found = jax.jit(lambda b: lx.linear_solve(operator, b, solver).value)(b)  # noqa: B023
+            slope = jax.jit(jax.grad(lambda b: lx.linear_solve(operator, b, solver).value @ jnp.arange(2.0 * n)))(b)  # noqa: B023
+        assert np.allclose(found, np.linalg.solve(matrix, b), rtol=1e-9)
+        assert np.allclose(slope, np.linalg.solve(matrix.T, np.arange(2.0 * n)), rtol=1e-9)
+
+
+def test_diffrax_takes_it_and_agrees_with_its_own_dense_solver() -> None:
+    diffrax, eqx = pytest.importorskip("diffrax"), pytest.importorskip("equinox")
+    y = jnp.asarray(start(12))
+    J = jm.ode_jacobian(brusselator, 0.0, y, (0.1,))
+
+    @eqx.filter_jit
+    def end(y, **linear):
+        solver = diffrax.Kvaerno3(root_finder=diffrax.VeryChord(rtol=1e-9, atol=1e-9, **linear))
+        term, control = diffrax.ODETerm(brusselator), diffrax.PIDController(rtol=1e-7, atol=1e-7)
+        return diffrax.diffeqsolve(term, solver, 0.0, 0.5, 1e-3, y, 0.1, stepsize_controller=control)
+
+    with jax.numpy_dtype_promotion("standard"):
+        ours, theirs = end(y, linear_solver=J.linear_solver()), end(y)
+    assert np.allclose(ours.ys, theirs.ys, atol=1e-9) and ours.stats["num_steps"] == theirs.stats["num_steps"]
+
+
+def test_a_band_as_wide_as_the_matrix_is_refused() -> None:
+    J = jm.ode_jacobian(lambda t, y: y * y.sum(), 0.0, np.ones(20))
+    with pytest.raises(jm.ArgumentError, match="39 diagonals of 20 at best"):
+        J.linear_solver()
+
+
 def test_a_full_small_system_is_dense() -> None:
     def robertson(t, y):
         a, b, c = 0.04 * y[0], 3e7 * y[1] ** 2, 1e4 * y[1] * y[2]

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 from scipy.sparse import csc_array, csr_array
+from scipy.sparse.csgraph import reverse_cuthill_mckee
 
 from ._differences import DifferencesPlan
 from ._errors import ArgumentError
@@ -48,6 +49,32 @@ class OdeJacobian:
         found = np.zeros((n if dense else self.lband + self.uband + 1, n))
         found[self._at if dense else self._packed] = data
         return found
+
+    def linear_solver(self) -> Any:
+        """A `lineax` solver for the root finder of diffrax' implicit solvers: `VeryChord(linear_solver=...)`.
+
+        Banded LU with pivoting of I − hγJ, its lines reordered (reverse Cuthill-McKee) where that narrows the band,
+        and read by one product per diagonal. For y a vector. Raises `ArgumentError` where the band takes half of the
+        matrix, `ImportError` without lineax and equinox (the extra `implicit`).
+        """
+        n = self.sparsity.shape[0]
+        order, (lower, upper) = np.arange(n), (self.lband, self.uband)
+        turned = reverse_cuthill_mckee(csr_array(self.sparsity + self.sparsity.T, dtype=float), symmetric_mode=True)
+        place = np.empty(n, int)
+        place[turned] = np.arange(n)
+        below = place[self._at[0]] - place[self._at[1]]
+        if below.max(initial=0) - below.min(initial=0) < lower + upper:
+            order, lower, upper = turned.astype(int), int(max(below.max(), 0)), int(max(-below.min(), 0))
+        if lower + upper + 1 > max(n / 2, 3):
+            raise ArgumentError(
+                f"f: ∂f/∂y has {lower + upper + 1} diagonals of {n} at best, expected a narrow band; "
+                "lineax.LU() or AutoLinearSolver serves as well"
+            )
+        try:
+            from ._ode_lineax import BandedLU
+        except ImportError as error:
+            raise ImportError("linear_solver needs lineax and equinox: pip install 'jacmap[implicit]'") from error
+        return BandedLU(lower, upper, order)
 
     def __repr__(self) -> str:
         n = self.sparsity.shape[0]
