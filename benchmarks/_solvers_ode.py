@@ -51,7 +51,7 @@ def by_diffrax(quick: bool, tick: Tick) -> Iterator[Row]:
     import diffrax
     import equinox
 
-    points = FEW // 5 if quick else FEW
+    points = FEW // 10 if quick else FEW // 2
     y = jnp.asarray(start(points))
     case = f"Brusselator, {2 * points} unknowns, diffrax Kvaerno5"
 
