@@ -101,7 +101,8 @@ def by_scipy(quick: bool, tick: Tick) -> Iterator[Row]:
     def run(name: str, hint: dict[str, Any]) -> Callable[[], None]:
         def solve() -> None:
             tick(f"{case}: {name}")
-            found[name] = solve_ivp(lambda t, y: np.asarray(f(t, y)), (0, END), y, "BDF", **hint, **TOLERANCES)
+            with np.errstate(invalid="ignore"):  # BDF subtracts an array that it has not filled yet
+                found[name] = solve_ivp(lambda t, y: np.asarray(f(t, y)), (0, END), y, "BDF", **hint, **TOLERANCES)
 
         return solve
 

@@ -104,7 +104,7 @@ def ode_jacobian(
         raise ArgumentError(f"y: got shape {start.shape} of {start.dtype}, expected a vector of real numbers, (n,)")
     start = start.astype(float)
     planned = jacobian(f, argnums=1, form="sparse")
-    plan = planned.plan(float(t), start, *args)
+    plan: Any = planned.plan(float(t), start, *args)
     if isinstance(plan, DifferencesPlan):
         raise ArgumentError("f: JAX cannot read it; write it with jax.numpy, or leave jac to SciPy's own differences")
     out = jax.eval_shape(f, float(t), start, *args)
