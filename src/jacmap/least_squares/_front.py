@@ -45,16 +45,15 @@ def least_squares(
     "lm" (Levenberg-Marquardt), "dogleg" or "gauss-newton"; SciPy's "trf" and "dogbox" stand for the first two; every
     method keeps to `bounds`. `loss`: "linear", "huber", "soft_l1", "cauchy", "arctan", with residuals in units of
     `f_scale`. `x_scale`: typical sizes of x, or "jac", the column norms of J. `ftol`, `xtol`, `gtol` as in SciPy
-    (None: not
-    asked), no less than four roundings of x's dtype; x and cost are measured in the scale of `x_scale`. `max_nfev`:
-    100·n.
+    (None: not asked), no less than four roundings of x's dtype; x and cost are measured in the scale of `x_scale`.
+    `max_nfev`: evaluations of f, by default 100·(n + 1) and 10⁶ at most.
 
     `linear_solver` forces the way to solve for a step ("dense", "banded", "block-diagonal", "schur", "sparse",
-    "products");
-    None lets the structure of J decide, within `memory` ("2GB"). The function is compiled and planned once per f and
-    shapes of x0 and args: pass data as `args`, and the same f again. f computes in x0's dtype (float32 unless JAX's
-    64-bit numbers are enabled), steps in float64. A function of NumPy arrays that JAX cannot read is differentiated by
-    differences.
+    "products"); None lets the structure of J decide, within `memory` ("2GB"). The function is compiled and planned
+    once per f and shapes of x0 and args: pass data as `args`, and the same f again. Real numbers among `args` may
+    change from call to call; integers and masks, which say what reads what, are known when planning, and others are
+    planned anew. f computes in x0's dtype (float32 unless JAX's 64-bit numbers are enabled), steps in float64. A
+    function of NumPy arrays that JAX cannot read is differentiated by differences.
 
     Raises `ArgumentError` for arguments that cannot be meant (bounds that cross, an x0 outside them). Whatever f does
     is told by the result's `status` and `message`, NaN included.
@@ -65,8 +64,7 @@ def least_squares(
         raise ArgumentError(f"loss: got {loss!r}, expected one of {', '.join(map(repr, LOSSES))}")
     if not f_scale > 0:
         raise ArgumentError(f"f_scale: got {f_scale!r}, expected a positive number")
-    args = tuple(args) if isinstance(args, (tuple, list)) else (args,)
-    problem, x, back = prepare(f, x0, args)
+    problem, x, back, data = prepare(f, x0, args)
     low, high = bounds_of(bounds, x, lambda part, name: _like(part, x0, x.size, name))
     if not isinstance(x_scale, str):
         scale = _like(x_scale, x0, x.size, "x_scale")
@@ -80,7 +78,7 @@ def least_squares(
         max_nfev = 100 * min(max(x.size, 1), 10_000) + 100
     tolerances = Tolerances.of(problem.dtype, ftol, xtol, gtol, max_nfev)
     plan, way = planned(problem, memory, linear_solver)
-    run = Iteration(problem, args, plan, way, STRATEGIES[method](), loss, f_scale, scale, low, high)
+    run = Iteration(problem, data, plan, way, STRATEGIES[method](), loss, f_scale, scale, low, high)
     status = run.minimise(x, tolerances)
     return _result(run, status, back, tolerances)
 
