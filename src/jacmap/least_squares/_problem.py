@@ -36,11 +36,14 @@ class Layout:
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """`value(x)` → r (m,), float64; `flat`: the same in JAX, None for a black box of NumPy arrays."""
+    """`value(x)` → r (m,), float64; `flat`: the same in JAX, None for a black box of NumPy arrays.
+
+    `dense`: J where no structure is looked for; else it is made of the layout's entries.
+    """
 
     flat: Callable[..., Any] | None
     compiled: Callable[..., Any]
-    dense: Callable[..., Any]
+    dense: Callable[..., Any] | None
     look: Callable[[], Layout]
     dtype: np.dtype[Any]
     shape: tuple[int, int]
@@ -71,6 +74,8 @@ class Problem:
 
     def array(self, x: Array, args: tuple[Any, ...]) -> Array:
         """J (m, n)."""
+        if self.dense is None:
+            return np.asarray(self.matrix(x, args).toarray())
         return np.asarray(self.dense(self.cast(x), *args), dtype=float)
 
     def matrix(self, x: Array, args: tuple[Any, ...]) -> csr_array:
@@ -189,16 +194,16 @@ def _prepare(
 
     def look() -> Layout:
         entries = jacobian(flat, form="sparse")
-        plan = entries.plan(jnp.asarray(x, used), *data)
+        at = jnp.asarray(x, used)
+        entries(at, *data)  # before its plan is asked for: the answer is then what the probe looks at
+        plan = entries.plan(at, *data)
         pattern = csr_array(plan.planned.pattern.tocsr())
         pattern.sort_indices()
         return Layout(plan, pattern, entries)
 
-    found = Problem(flat, jax.jit(flat), jacobian(flat), look, used, (int(out.size), len(x)))
-    if not found.small:
-        return found
+    found = Problem(flat, jax.jit(flat), None, look, used, (int(out.size), len(x)))
     # Nothing is timed for a few calls of so small a J.
-    return dataclasses.replace(found, dense=jacobian(flat, plan="plain"))
+    return dataclasses.replace(found, dense=jacobian(flat, plan="plain")) if found.small else found
 
 
 def _black_box(
