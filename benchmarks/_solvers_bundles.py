@@ -8,13 +8,16 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import asdex
 import gtsam
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optimistix
 import scipy.optimize
+from _planning import fresh, ours, warm_up
 from _table import MISSING, Row, Tick
+from _timing import medians
 from gtsam.symbol_shorthand import L, X
 from scipy.sparse import csr_array
 
@@ -105,13 +108,13 @@ def bundles(quick: bool, tick: Tick) -> Iterator[Row]:
         starts = [perturbed(bundle, seed) for seed in range(4 if quick else 20)]
         f, tight = bundle.residuals, {"ftol": 1e-8, "xtol": 1e-10, "gtol": 1e-10}
         best = jm.least_squares(lambda x: f(x), bundle.x, **tight).cost
-        ours, theirs, costs, reached, times = 0.0, 0.0, [], [], []
+        theirs, costs, reached, times = 0.0, [], [], []
         for x in starts:
             tick("Balbianello: jacmap")
             begin = perf_counter()
             costs.append(jm.least_squares(f, x, **tight).cost)
             times.append(perf_counter() - begin)
-        ours = sum(times)
+        mine = sum(times) / len(starts)
         value, matrix = jax.jit(f), jm.jacobian(f, form="sparse")
         indices = np.asarray(matrix(starts[0]).indices).T
         jax.block_until_ready(value(starts[0]))
@@ -133,7 +136,7 @@ def bundles(quick: bool, tick: Tick) -> Iterator[Row]:
         yield Row("the same, SciPy's exact sparse J (trf, lsmr)", _share(reached, best), f"of {len(some)} starts")
         yield Row(
             "Balbianello: SciPy's time over ours, ours with compiling",
-            theirs / len(some) / (ours / len(starts)),
+            theirs / len(some) / mine,
             "×",
             10,
         )
@@ -167,15 +170,41 @@ def kitti(quick: bool, tick: Tick) -> Iterator[Row]:
         begin = perf_counter()
         f, x, args = _stereo(lens, poses, factors)
         found = jm.least_squares(f, x, ftol=1e-5, args=args)
-        ours = perf_counter() - begin
+        mine = perf_counter() - begin
         again = perf_counter()
         jm.least_squares(f, x, ftol=1e-5, args=args)
         again = perf_counter() - again
     yield Row(
         f"KITTI 00, cost over GTSAM's {best:.0f}", found.cost / best if found.success else MISSING, "×", 1.0001, True
     )
-    yield Row(f"KITTI 00, time with planning and compiling, over GTSAM's {theirs:.1f} s", ours / theirs, "×", 2, True)
+    yield Row(f"KITTI 00, time with planning and compiling, over GTSAM's {theirs:.1f} s", mine / theirs, "×", 2, True)
     yield Row("the same, planned and compiled before", again / theirs, "×")
+    with jax.enable_x64(True):
+        yield from _beside_asdex(f, jnp.asarray(x), args, tick)
+
+
+def _beside_asdex(f: Any, x: Array, args: tuple[Any, ...], tick: Tick) -> Iterator[Row]:
+    """KITTI 00's J: planning (trace, pattern, colouring), and its entries evaluated by compiled code."""
+
+    def closed(x: Array) -> Array:
+        return f(x, *args)
+
+    warm_up()
+    tick("KITTI 00: planning")
+    begin = perf_counter()
+    entries = ours(closed, x).entries
+    planning = perf_counter() - begin
+    tick("KITTI 00: asdex")
+    begin = perf_counter()
+    coloured = asdex.jacobian_coloring(fresh(closed), x)
+    theirs = perf_counter() - begin
+    yield Row(f"KITTI 00: asdex' planning ({theirs:.0f} s) over ours", theirs / planning, "×", 10)
+    yield Row("the same, entries of its pattern over ours", coloured.sparsity.nnz / entries, "×")
+    whole, mine = jax.jit(asdex.jacobian_from_coloring(closed, coloured)), jm.jacobian(closed, form="sparse")
+    tick("KITTI 00: J")
+    times = medians({"asdex": lambda: whole(x).data, "jacmap": lambda: mine(x).data}, 9)
+    least = 1e3 * times["asdex"]
+    yield Row(f"KITTI 00: asdex' time for J ({least:.0f} ms) over ours", times["asdex"] / times["jacmap"], "×", 2)
 
 
 def _graph(lens: Any, poses: np.ndarray, factors: np.ndarray) -> tuple[Any, Any]:

@@ -1,4 +1,4 @@
-"""`make bench-solvers`: least squares and roots.
+"""`make bench-solvers`: solvers and implicit layers.
 
 Written to benchmarks/out/solvers.json as rows of case, figure, unit, floor, holds.
 
@@ -15,6 +15,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import _solvers_bundles
 import _solvers_degenerate
 import _solvers_equations
+import _solvers_implicit
 import _solvers_nist
 import _solvers_ode
 from _table import Case, main
@@ -26,7 +27,8 @@ CASES: dict[str, Case] = {
     "equations": _solvers_equations.rows,
     "ode": _solvers_ode.rows,
     "kitti": _solvers_bundles.kitti,
+    "implicit": _solvers_implicit.rows,
 }
 
 if __name__ == "__main__":
-    sys.exit(main("solvers", "least squares and roots", CASES, "fewer starts and problems"))
+    sys.exit(main("solvers", "solvers and implicit layers", CASES, "fewer starts and problems"))

@@ -131,13 +131,30 @@ def test_every_way_takes_the_same_steps(shape: str, way: str, bounded: bool) -> 
     assert np.isclose(found.cost, theirs.cost, rtol=1e-7, atol=1e-16)
 
 
+def test_integers_among_args_are_known_when_planning_and_real_numbers_are_data() -> None:
+    """Which unknowns a residual reads is structure: as data, J would be full."""
+
+    def f(x: jax.Array, rate: float, reads: jax.Array, seen: dict[str, jax.Array]) -> jax.Array:
+        return rate * x[reads] - seen["y"]
+
+    draw = np.random.default_rng(0)
+    for reads in (draw.permutation(300), draw.permutation(300)):
+        for rate in (2.0, 3.0):
+            y = draw.standard_normal(300)
+            found = jm.least_squares(f, np.zeros(300), args=(rate, reads, {"y": y}))
+            assert found.plan.name == "block-diagonal"
+            expected = np.empty(300)
+            expected[reads] = y / rate
+            np.testing.assert_allclose(found.x, expected, rtol=1e-6, atol=1e-9)
+
+
 def test_one_step_of_each_way_solves_the_damped_normal_equations() -> None:
     from jacmap.least_squares._choose import choose
     from jacmap.least_squares._problem import prepare
 
     draw = np.random.default_rng(1)
     for f, x0 in SHAPES.values():
-        problem, x, _ = prepare(f, x0, ())
+        problem, x, _, _ = prepare(f, x0, ())
         J, r = np.asarray(jax.jacfwd(f)(x)), draw.standard_normal(problem.shape[0])
         damping, free = draw.uniform(0.1, 1, len(x)), draw.random(len(x)) < 0.8
         truth = np.zeros(len(x))

@@ -306,10 +306,12 @@ class Transform:
         if isinstance(chosen, Constant):
             with jax.ensure_compile_time_eval():
                 point = [jnp.zeros(a.shape, a.dtype) for a in entry.traced.inputs]
-                run = jax.jit(
+                closed = jax.make_jaxpr(
                     lambda x: _answer(entry.plan, chosen.inner, self.question, call, entry.traced, x, [], False)
-                )
-                entry.constant = np.asarray(run(point))
+                )(point)
+                # As arguments: constants XLA would multiply itself while compiling, a thousand times as slowly.
+                run = jax.jit(lambda consts, x: jax.core.eval_jaxpr(closed.jaxpr, consts, *x))
+                entry.constant = np.asarray(run(closed.consts, point)[0])
 
     def _measure(self, sig: backend.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Time the best few candidates at these arguments and keep the fastest."""

@@ -15,7 +15,6 @@ from ._problem import Problem
 from ._schur import Schur
 from ._ways import Banded, Dense, Products, Sparse, Way
 
-SMALL = 32  # unknowns up to which nothing is looked for
 FORM = {"dense": "array", "products": "operator"}  # the form of J that a way takes; "matrix" (CSR) for the others
 # Seconds per multiplication, by the kind of loop that does them (2 cores; only their ratios matter), and the seconds
 # that a way takes however small the matrix is.
@@ -64,7 +63,6 @@ def choose(problem: Problem, memory: float | None, wanted: str | None) -> tuple[
     """The cheapest candidate that fits, or the one wanted by name. Raises ArgumentError for a name that is none."""
     bound = MEMORY if memory is None else memory
     found = {c.name: c for c in _candidates(problem, wanted)}
-    jacobian = "measured by differences (a black box)" if problem.plan is None else problem.plan.summary
     if wanted is not None:
         if wanted not in found:
             raise ArgumentError(f"linear_solver: got {wanted!r}, expected one of {', '.join(map(repr, found))} here")
@@ -73,7 +71,7 @@ def choose(problem: Problem, memory: float | None, wanted: str | None) -> tuple[
         fitting = [c for c in found.values() if c.bytes <= bound and c.name != "products"]
         best = min(fitting, key=lambda c: c.seconds) if fitting else found.get("products", found["dense"])
         why = "the cheapest estimated" if len(fitting) > 1 else "the only one that fits"
-    plan = StepPlan(best.name, best.what, why, tuple(found.values()), str(jacobian))
+    plan = StepPlan(best.name, best.what, why, tuple(found.values()), str(problem))
     return plan, best.make()
 
 
@@ -84,12 +82,12 @@ def _candidates(problem: Problem, wanted: str | None) -> list[Candidate]:
             "dense", f"QR of {m}×{n}", 3e-5 + BLAS * 4 * (m + n) * n**2, 24.0 * (m + n) * n, Dense
         )
     ]  # fmt: skip
-    if problem.flat is None:
+    small = problem.small and wanted in (None, "dense", "products")
+    if problem.flat is None or (small and wanted is None):
         return found
-    small = n <= SMALL and m * n <= 10_000 and wanted in (None, "dense", "products")
     if not small and products(problem.pattern) <= LARGEST:
         found += _on_normal(problem)
-    multiplications = 4.0 * problem.pattern.nnz + 4 * (m + n)
+    multiplications = 4.0 * (m * n if small else problem.pattern.nnz) + 4 * (m + n)
     found.append(
         Candidate("products", "LSMR, a JVP and a VJP each", 1e-3 + 1e-7 * multiplications, 80.0 * (m + n), Products)
     )

@@ -48,9 +48,8 @@ def least_squares(
     "lm" (Levenberg-Marquardt), "dogleg" or "gauss-newton"; SciPy's "trf" and "dogbox" stand for the first two; every
     method keeps to `bounds`. `loss`: "linear", "huber", "soft_l1", "cauchy", "arctan", with residuals in units of
     `f_scale`. `x_scale`: typical sizes of x, or "jac", the column norms of J. `ftol`, `xtol`, `gtol` as in SciPy
-    (None: not
-    asked), no less than four roundings of x's dtype; x and cost are measured in the scale of `x_scale`. `max_nfev`:
-    100·n.
+    (None: not asked), no less than four roundings of x's dtype; x and cost are measured in the scale of `x_scale`.
+    `max_nfev`: evaluations of f, by default 100·(n + 1) and 10⁶ at most.
 
     x0 may hold Lie groups of jaxlie (the extra `robotics`; SO2, SE2, SO3, SE3, batches of them too): the unknowns are
     then steps in the tangent space at the current x, x ⊕ δ = x·exp(δ), where no angle is special. For another manifold
@@ -63,11 +62,11 @@ def least_squares(
     them; J, the covariance and the status are ours. Bounds, losses, scales and manifolds are for the methods by name.
 
     `linear_solver` forces the way to solve for a step ("dense", "banded", "block-diagonal", "schur", "sparse",
-    "products");
-    None lets the structure of J decide, within `memory` ("2GB"). The function is compiled and planned once per f and
-    shapes of x0 and args: pass data as `args`, and the same f again. f computes in x0's dtype (float32 unless JAX's
-    64-bit numbers are enabled), steps in float64. A function of NumPy arrays that JAX cannot read is differentiated by
-    differences.
+    "products"); None lets the structure of J decide, within `memory` ("2GB"). The function is compiled and planned
+    once per f and shapes of x0 and args: pass data as `args`, and the same f again. Real numbers among `args` may
+    change from call to call; integers and masks, which say what reads what, are known when planning, and others are
+    planned anew. f computes in x0's dtype (float32 unless JAX's 64-bit numbers are enabled), steps in float64. A
+    function of NumPy arrays that JAX cannot read is differentiated by differences.
 
     Raises `ArgumentError` for arguments that cannot be meant (bounds that cross, an x0 outside them). Whatever f does
     is told by the result's `status` and `message`, NaN included.
@@ -79,8 +78,8 @@ def least_squares(
         raise ArgumentError(f"loss: got {loss!r}, expected one of {', '.join(map(repr, LOSSES))}")
     if not f_scale > 0:
         raise ArgumentError(f"f_scale: got {f_scale!r}, expected a positive number")
-    args = tuple(args) if isinstance(args, (tuple, list)) else (args,)
-    problem, x, back = moving(f, x0, retract, args) if is_curved(x0, retract) else prepare(f, x0, args)
+    made = moving(f, x0, retract, args) if is_curved(x0, retract) else prepare(f, x0, args)
+    problem, x, back, data = made
     low, high = bounds_of(bounds, x, lambda part, name: unbounded(problem, _like(part, x0, x.size, name), name))
     if not isinstance(x_scale, str):
         scale = _like(x_scale, x0, x.size, "x_scale")
@@ -100,9 +99,9 @@ def least_squares(
             "linear_solver": linear_solver is not None, "x0 on a manifold": isinstance(problem, Moving),
             "ftol": ftol != 1e-8, "xtol": xtol != 1e-8, "gtol": gtol != 1e-8,
         }  # fmt: skip
-        run, status, text = foreign_least_squares(method, problem, x, args, plan, way, max_nfev, wishes)
+        run, status, text = foreign_least_squares(method, problem, x, data, plan, way, max_nfev, wishes)
         return _result(run, status, back, text, numbered(x0))
-    run = Iteration(problem, args, plan, way, STRATEGIES[method](), loss, f_scale, scale, low, high)
+    run = Iteration(problem, data, plan, way, STRATEGIES[method](), loss, f_scale, scale, low, high)
     status = run.minimise(x, tolerances)
     text = MESSAGES[status].format(
         optimality=optimality(run.x, run.gradient, low, high), max_nfev=max_nfev, bad=run.bad, where=run.where,

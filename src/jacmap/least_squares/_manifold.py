@@ -27,16 +27,16 @@ Retraction = tuple[Callable[[Any, Any], Any], Any]  # (plus(x, δ) -> x, a δ wi
 
 
 @dataclass(frozen=True)
-class Layout:
+class Form:
     """A pytree's form, to lay out a flat vector in it."""
 
     form: Any
     shapes: tuple[tuple[int, ...], ...]
 
     @staticmethod
-    def of(tree: Any) -> Layout:
+    def of(tree: Any) -> Form:
         leaves, form = jax.tree_util.tree_flatten(tree)
-        return Layout(form, tuple(np.shape(leaf) for leaf in leaves))
+        return Form(form, tuple(np.shape(leaf) for leaf in leaves))
 
     def tree(self, flat: Any) -> Any:
         ends = np.cumsum([math.prod(shape) for shape in self.shapes])[:-1]
@@ -50,8 +50,8 @@ class Chart:
 
     plus: Callable[[Any, Any], Any]
     tidy: Callable[[Any], Any]
-    point: Layout
-    step: Layout
+    point: Form
+    step: Form
 
     def at(self, base: Any, delta: Any) -> Any:
         return self.plus(self.point.tree(base), self.step.tree(delta))
@@ -120,8 +120,8 @@ def is_curved(x0: Any, retract: Retraction | None) -> bool:
 
 
 def moving(
-    f: Callable[..., Any], x0: Any, retract: Retraction | None, args: tuple[Any, ...]
-) -> tuple[Moving, np.ndarray, Callable[[np.ndarray], Any]]:
+    f: Callable[..., Any], x0: Any, retract: Retraction | None, args: Any
+) -> tuple[Moving, np.ndarray, Callable[[np.ndarray], Any], tuple[Any, ...]]:
     """What `prepare` gives, for x0 with Lie groups of jaxlie or a retraction of one's own."""
     if not callable(f):
         raise ArgumentError(f"f: got {type(f).__name__}, expected a function of x that returns the residuals")
@@ -131,7 +131,8 @@ def moving(
     index = numbered(delta)
     parts = jax.tree_util.tree_leaves(index)
     size = sum(part.size for part in parts)
-    inner, start, _ = prepare(Shifted(f, chart), np.zeros(size, point.dtype), (point, *args))
+    args = tuple(args) if isinstance(args, (tuple, list)) else (args,)
+    inner, start, _, data = prepare(Shifted(f, chart), np.zeros(size, point.dtype), (point, *args))
     curved = np.ones(size, bool)
     # ξ starts at x0 where x0 holds plain numbers, else at the size of what moves: xtol is a share of it.
     for leaf, part in zip(leaves, parts, strict=True):
@@ -139,9 +140,9 @@ def moving(
         curved[part] = not flat
         numbers = np.asarray(ravel_pytree(leaf)[0], float)
         start[part] = numbers.reshape(part.shape) if flat else np.sqrt(np.mean(numbers**2))
-    shared = {each.name: getattr(inner, each.name) for each in fields(Problem)}
+    shared = {each.name: getattr(inner, each.name) for each in fields(Problem)} | {"look": lambda: inner.layout}
     problem = Moving(**shared, inner=inner, chart=chart, curved=curved, index=index, bases=[(start.copy(), point)])
-    return problem, start, problem.back
+    return problem, start, problem.back, data[1:]
 
 
 def _with_groups(x0: Any) -> tuple[Chart, list[Any], Any]:
@@ -149,7 +150,7 @@ def _with_groups(x0: Any) -> tuple[Chart, list[Any], Any]:
     from jaxlie import manifold
 
     delta = manifold.zero_tangents(x0)
-    chart = Chart(manifold.rplus, manifold.normalize_all, Layout.of(x0), Layout.of(delta))
+    chart = Chart(manifold.rplus, manifold.normalize_all, Form.of(x0), Form.of(delta))
     return chart, jax.tree_util.tree_leaves(x0, is_leaf=_is_group), delta
 
 
@@ -161,9 +162,9 @@ def _by_retraction(retract: Retraction, x0: Any) -> tuple[Chart, list[Any], Any]
             "holds numbers in the form of a step"
         )
     plus, delta = retract
-    chart = Chart(plus, _same, Layout.of(x0), Layout.of(delta))
+    chart = Chart(plus, _same, Form.of(x0), Form.of(delta))
     moved = plus(x0, jax.tree_util.tree_map(lambda leaf: jnp.zeros(np.shape(leaf)), delta))
-    if Layout.of(moved) != chart.point:
+    if Form.of(moved) != chart.point:
         raise ArgumentError("retract: plus(x0, delta) has another form or other shapes than x0, expected the same")
     before, after = (np.asarray(ravel_pytree(tree)[0], float) for tree in (x0, moved))
     if not np.allclose(before, after, rtol=1e-4, atol=1e-6 * float(np.abs(before).max(initial=0)), equal_nan=True):

@@ -50,23 +50,24 @@ class Newton:
     def __init__(self, problem: Problem, args: tuple[Any, ...]):
         self.problem, self.args = problem, args
         self.jacobian: Any = None
+        self.kind = "dense"
+        if problem.flat is None or problem.small:
+            return
         pattern, n = problem.pattern, problem.shape[1]
         rows = np.repeat(np.arange(n), np.diff(pattern.indptr))
         offset = pattern.indices - rows
         self.lower, self.upper = int(max(-offset.min(initial=0), 0)), int(max(offset.max(initial=0), 0))
-        narrow = self.lower + self.upper < min(40, n / 4 - 1)
-        self.kind = "banded" if narrow else "sparse" if n > 100 and pattern.nnz < SPARSE * n**2 else "dense"
-        if problem.flat is None:
-            self.kind = "dense"
+        if self.lower + self.upper < min(40, n / 4 - 1):
+            self.kind = "banded"
+        elif n > 100 and pattern.nnz < SPARSE * n**2:
+            self.kind = "sparse"
         self.at = self.upper - offset, pattern.indices
 
     def __str__(self) -> str:
-        how = {
-            "banded": f"banded LU ({self.lower} below, {self.upper} above)",
-            "sparse": "SuperLU",
-            "dense": "dense LU",
-        }
-        return f"Newton steps by {how[self.kind]} of J: {self.problem.plan and self.problem.plan.summary}"
+        how = {"banded": "banded LU", "sparse": "SuperLU", "dense": "dense LU"}[self.kind]
+        if self.kind == "banded":
+            how += f" ({self.lower} below, {self.upper} above)"
+        return f"Newton steps by {how} of J: {self.problem}"
 
     def direction(self, x: np.ndarray, r: np.ndarray) -> np.ndarray | None:
         """One factorisation and solve."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,36 +17,70 @@ from scipy.sparse.linalg import LinearOperator
 
 from .._errors import ArgumentError
 from .._questions import jacobian
+from ._arguments import split
 
 Array = np.ndarray
 
 
-@dataclass(frozen=True, eq=False)
-class Problem:
-    """`value(x)` → r (m,), float64; `flat`: the same in JAX, None for a black box of NumPy arrays."""
+SMALL = 32, 10_000  # unknowns and entries of J up to which no structure is looked for: a dense step takes microseconds
 
-    flat: Callable[..., Any] | None
-    black_box: Callable[..., Any] | None
-    compiled: Callable[..., Any]
+
+@dataclass(frozen=True)
+class Layout:
+    """What the engine found of J: its plan, its pattern (sorted CSR) and the function of its entries."""
+
     plan: Any
     pattern: csr_array
-    dense: Callable[..., Any]
-    sparse: Callable[..., Any] | None
+    entries: Callable[..., Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """`value(x)` → r (m,), float64; `flat`: the same in JAX, None for a black box of NumPy arrays.
+
+    `dense`: J where no structure is looked for; else it is made of the layout's entries.
+    """
+
+    flat: Callable[..., Any] | None
+    compiled: Callable[..., Any]
+    dense: Callable[..., Any] | None
+    look: Callable[[], Layout]
     dtype: np.dtype[Any]
     shape: tuple[int, int]
     ways: dict[Any, Any] = field(default_factory=dict)  # how steps are solved for, by the wishes asked
+
+    @property
+    def small(self) -> bool:
+        m, n = self.shape
+        return n <= SMALL[0] and m * n <= SMALL[1]
+
+    @functools.cached_property
+    def layout(self) -> Layout:
+        """Planned when first asked for: a small problem never asks."""
+        return self.look()
+
+    @property
+    def pattern(self) -> csr_array:
+        return self.layout.pattern
+
+    def __str__(self) -> str:
+        """How J is had."""
+        if self.flat is None:
+            return "measured by differences (a black box)"
+        return f"dense {self.shape[0]}×{self.shape[1]}" if self.small else str(self.layout.plan.summary)
 
     def value(self, x: Array, args: tuple[Any, ...]) -> Array:
         return np.asarray(self.compiled(self.cast(x), *args), dtype=float)
 
     def array(self, x: Array, args: tuple[Any, ...]) -> Array:
         """J (m, n)."""
+        if self.dense is None:
+            return np.asarray(self.matrix(x, args).toarray())
         return np.asarray(self.dense(self.cast(x), *args), dtype=float)
 
     def matrix(self, x: Array, args: tuple[Any, ...]) -> csr_array:
         """J as CSR on the pattern, explicit zeros kept."""
-        assert self.sparse is not None
-        data = np.asarray(self.sparse(self.cast(x), *args).data, dtype=float)
+        data = np.asarray(self.layout.entries(self.cast(x), *args).data, dtype=float)
         return csr_array((data, self.pattern.indices, self.pattern.indptr), shape=self.shape)
 
     def operator(self, x: Array, args: tuple[Any, ...]) -> LinearOperator:
@@ -75,7 +110,7 @@ class Problem:
         return jax.jit(push), jax.jit(pull)
 
     def cast(self, x: Array) -> Any:
-        return x if self.black_box is not None else jnp.asarray(x, self.dtype)
+        return x if self.flat is None else jnp.asarray(x, self.dtype)
 
 
 def start(x0: Any) -> tuple[Array, Callable[[Array], Any], Any, np.dtype[Any]]:
@@ -117,25 +152,30 @@ def _nested(x0: Any) -> bool:
     return isinstance(x0, (list, tuple)) and not all(np.ndim(part) == 0 and not isinstance(part, dict) for part in x0)
 
 
-def prepare(f: Callable[..., Any], x0: Any, args: tuple[Any, ...]) -> tuple[Problem, Array, Callable[[Array], Any]]:
-    """The problem, x as a vector and the way back to x0's form; the same f with the same shapes is prepared once."""
+def prepare(
+    f: Callable[..., Any], x0: Any, args: Any
+) -> tuple[Problem, Array, Callable[[Array], Any], tuple[Any, ...]]:
+    """The problem, x as a vector, the way back to x0's form and the data among args.
+
+    The same f with the same shapes and known arguments is prepared once.
+    """
     if not callable(f):
         raise ArgumentError(f"f: got {type(f).__name__}, expected a function of x that returns the residuals")
     x, back, form, dtype = start(x0)
     if not x.size:
         raise ArgumentError("x0: got no numbers, expected at least one unknown")
-    shapes = tuple((np.shape(a), str(jnp.result_type(a))) if hasattr(a, "shape") else a for a in args)
-    key = (f, form, str(dtype), str(jnp.result_type(float)), shapes)
+    data, join, known = split(args)
+    key = (f, form, str(dtype), str(jnp.result_type(float)), known)
     try:
-        known = _prepared.get(key)
-    except TypeError:  # f or an argument cannot be hashed
-        return _prepare(f, x, back, dtype, args), x, back
-    if known is None:
-        known = _prepare(f, x, back, dtype, args)
+        problem = _prepared.get(key)
+    except TypeError:  # f cannot be hashed
+        return _prepare(f, x, back, dtype, data, join), x, back, data
+    if problem is None:
+        problem = _prepare(f, x, back, dtype, data, join)
         while len(_prepared) >= KEPT:
             _prepared.pop(next(iter(_prepared)))
-        _prepared[key] = known
-    return known, x, back
+        _prepared[key] = problem
+    return problem, x, back, data
 
 
 KEPT = 16
@@ -144,42 +184,55 @@ _prepared: dict[Any, Problem] = {}
 
 
 def _prepare(
-    f: Callable[..., Any], x: Array, back: Callable[[Array], Any], dtype: np.dtype[Any], args: tuple[Any, ...]
-) -> Problem:
-    def flat(x: Any, *args: Any) -> Any:
-        leaves = jax.tree_util.tree_leaves(f(back(x), *args))
+    f: Callable[..., Any], x: Array, back: Callable[[Array], Any], dtype: np.dtype[Any], data: tuple[Any, ...],
+    join: Callable[[Any], tuple[Any, ...]],
+) -> Problem:  # fmt: skip
+    def flat(x: Any, *data: Any) -> Any:
+        leaves = jax.tree_util.tree_leaves(f(back(x), *join(data)))
         parts = [jnp.ravel(leaf) for leaf in leaves]
         return parts[0] if len(parts) == 1 else jnp.concatenate(parts)
 
     try:
-        out = jax.eval_shape(flat, jax.ShapeDtypeStruct(x.shape, jnp.result_type(dtype)), *args)
+        out = jax.eval_shape(flat, jax.ShapeDtypeStruct(x.shape, jnp.result_type(dtype)), *data)
     except (jax.errors.JAXTypeError, TypeError, AttributeError, ValueError, IndexError):
-        return _black_box(f, x, back, args)
+        return _black_box(f, x, back, data, join)
     if jnp.issubdtype(out.dtype, jnp.complexfloating):
         raise ArgumentError(COMPLEX)
     if not out.size:
         raise ArgumentError("f: returned no numbers, expected at least one residual")
     used = np.dtype(jnp.result_type(dtype))
-    sparse = jacobian(flat, form="sparse")
-    plan = sparse.plan(jnp.asarray(x, used), *args)
-    pattern = csr_array(plan.planned.pattern.tocsr())
-    pattern.sort_indices()
-    shape = (int(out.size), len(x))
-    return Problem(flat, None, jax.jit(flat), plan, pattern, jacobian(flat), sparse, used, shape)
+
+    def look() -> Layout:
+        entries = jacobian(flat, form="sparse")
+        at = jnp.asarray(x, used)
+        entries(at, *data)  # before its plan is asked for: the answer is then what the probe looks at
+        plan = entries.plan(at, *data)
+        pattern = csr_array(plan.planned.pattern.tocsr())
+        pattern.sort_indices()
+        return Layout(plan, pattern, entries)
+
+    found = Problem(flat, jax.jit(flat), None, look, used, (int(out.size), len(x)))
+    # Nothing is timed for a few calls of so small a J.
+    return dataclasses.replace(found, dense=jacobian(flat, plan="plain")) if found.small else found
 
 
-def _black_box(f: Callable[..., Any], x: Array, back: Callable[[Array], Any], args: tuple[Any, ...]) -> Problem:
+def _black_box(
+    f: Callable[..., Any], x: Array, back: Callable[[Array], Any], data: tuple[Any, ...],
+    join: Callable[[Any], tuple[Any, ...]],
+) -> Problem:  # fmt: skip
     """f runs in NumPy alone: its Jacobian is measured by differences, as a dense matrix."""
 
-    def flat(x: Array, *args: Any) -> Array:
-        r = np.atleast_1d(np.asarray(f(back(np.asarray(x, float)), *args))).ravel()
+    def flat(x: Array, *data: Any) -> Array:
+        r = np.atleast_1d(np.asarray(f(back(np.asarray(x, float)), *join(data)))).ravel()
         if r.dtype.kind == "c":
             raise ArgumentError(COMPLEX)
         return r.astype(float)
 
-    m = flat(x, *args).size
+    m = flat(x, *data).size
     if not m:
         raise ArgumentError("f: returned no numbers, expected at least one residual")
-    dense = jacobian(flat)
-    pattern = csr_array(np.ones((m, len(x)), bool))
-    return Problem(None, flat, flat, None, pattern, dense, None, np.dtype(float), (m, len(x)))
+
+    def look() -> Layout:
+        return Layout(None, csr_array(np.ones((m, len(x)), bool)), flat)
+
+    return Problem(None, flat, jacobian(flat), look, np.dtype(float), (m, len(x)))

@@ -56,10 +56,9 @@ def root(
     foreign = is_solver(method)
     if not foreign and method not in METHODS:
         raise ArgumentError(f"method: got {method!r}, expected one of {', '.join(map(repr, METHODS))}")
-    args = tuple(args) if isinstance(args, (tuple, list)) else (args,)
     if is_curved(x0, None):
         raise ArgumentError("x0: holds Lie groups, expected plain numbers; jacmap.least_squares moves on groups")
-    problem, x, back = prepare(f, x0, args)
+    problem, x, back, data = prepare(f, x0, args)
     m, n = problem.shape
     if m != n:
         raise ArgumentError(f"f: got {m} equations for {n} unknowns, expected as many; use jacmap.least_squares")
@@ -68,22 +67,22 @@ def root(
     limit = min(100 * (n + 1), 10_000) if max_nfev is None else int(max_nfev)
     if tol is None:
         tol = 1e-9 if problem.dtype.itemsize == 8 else 1e-4
-    first = problem.value(x, args)
+    first = problem.value(x, data)
     bad = "" if np.isfinite(first).all() else first_bad(first)
     if bad:
         name = foreign_name(method) if foreign else method
         return _answer(back, NewtonRun(x, first, None, 1, 0, -2), name, None, tol, limit, bad)
     if foreign:
-        return foreign_root(method, problem, x, args, tol, limit, back, planned(problem, memory, linear_solver)[0])
+        return foreign_root(method, problem, x, data, tol, limit, back, planned(problem, memory, linear_solver)[0])
     run, used = NewtonRun(x, first, None, 1, 0, -4), method
     plan: Any = None
     if method != "lm":
-        way = Newton(problem, args) if method == "newton" else Krylov(problem, args, memory)
-        run, plan = newton(way, problem, args, run, tol, limit), way
+        way = Newton(problem, data) if method == "newton" else Krylov(problem, data, memory)
+        run, plan = newton(way, problem, data, run, tol, limit), way
     if run.status == -4:
         step_plan, step_way = planned(problem, memory, linear_solver)
         every = np.full(n, np.inf)
-        fallback = Iteration(problem, args, step_plan, step_way, Levenberg(), "linear", 1.0, None, -every, every)
+        fallback = Iteration(problem, data, step_plan, step_way, Levenberg(), "linear", 1.0, None, -every, every)
         fallback.goal = tol
         ended = fallback.minimise(run.x, Tolerances.of(problem.dtype, 1e-15, 1e-15, 0.0, max(limit - run.nfev, 1)))
         size = float(np.abs(fallback.r).max())
