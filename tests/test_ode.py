@@ -86,7 +86,7 @@ def test_the_solver_for_diffrax_is_a_banded_lu(stacked: bool) -> None:
     assert 2 <= solver.lower <= 3 and solver.lower + solver.upper <= 6
     J = jax.jacfwd(f, argnums=1)(0.0, jnp.asarray(start(n)))
     draw = np.random.default_rng(1)
-    for scale in (1e-4, 3.0, -0.2):  # the last ones are not diagonally dominant: they need pivots
+    for scale in (1e-4, -0.2):  # the second is not diagonally dominant: it needs pivots
         matrix, b = jnp.eye(2 * n) - scale * J, jnp.asarray(draw.standard_normal(2 * n))
         with jax.numpy_dtype_promotion("standard"):
             operator = lx.FunctionLinearOperator(lambda v: matrix @ v, jax.ShapeDtypeStruct(b.shape, b.dtype))  # noqa: B023
