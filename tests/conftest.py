@@ -8,14 +8,12 @@ import gc
 import os
 import tempfile
 
-gc.disable()  # until the tests are collected: all that is imported lives as long as the run
-
 OPTIMISED = bool(os.environ.get("JACMAP_OPTIMISED"))
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # PyTorch's threads would fight over cores with the other test worker
 if not OPTIMISED:
-    # Neither fused loops nor one program cut into up to 32 that are compiled side by side: the other worker has the core.
+    # No fused loops; no program cut into up to 32 that are compiled side by side, where the other worker has the core.
     flags = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
     os.environ["XLA_FLAGS"] = f"{flags} {os.environ.get('XLA_FLAGS', '')}"
 
@@ -29,24 +27,24 @@ jax.config.update("jax_disable_most_optimizations", not OPTIMISED)
 jax.config.update("jax_include_full_tracebacks_in_locations", False)  # in the compiled text, which nobody reads
 jax.config.update("jax_traceback_in_locations_limit", 0)
 
-# What many tests compile is compiled once. Every worker has a folder of its own: JAX's writes are not atomic.
-PROGRAMS = tempfile.TemporaryDirectory(prefix="jacmap-programs-")
-jax.config.update("jax_compilation_cache_dir", PROGRAMS.name)
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-
 # Compilation makes the first example slow, and a test that fails must fail again tomorrow.
 settings.register_profile("jacmap", deadline=None, derandomize=True)
 settings.load_profile("jacmap")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """What many tests compile is compiled once. Every worker has a folder of its own: JAX's writes are not atomic."""
+    programs = tempfile.TemporaryDirectory(prefix="jacmap-programs-")
+    config.add_cleanup(programs.cleanup)
+    jax.config.update("jax_compilation_cache_dir", programs.name)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    gc.disable()  # until the tests are collected: all that is imported lives as long as the run
 
 
 def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()  # modules and cases: never garbage, so never looked through again
     gc.enable()
-
-
-def pytest_unconfigure() -> None:
-    PROGRAMS.cleanup()
 
 
 @pytest.fixture(scope="module")
