@@ -7,6 +7,7 @@ digits, nothing else does. `JACMAP_OPTIMISED=1` compiles everything as a user's 
 import gc
 import os
 import tempfile
+from collections.abc import Generator
 
 OPTIMISED = bool(os.environ.get("JACMAP_OPTIMISED"))
 
@@ -38,13 +39,17 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(programs.cleanup)
     jax.config.update("jax_compilation_cache_dir", programs.name)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    gc.disable()  # until the tests are collected: all that is imported lives as long as the run
 
 
-def pytest_collection_finish() -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """All that is imported lives as long as the run: it is never looked through for garbage."""
+    gc.disable()
+    collected = yield
     gc.collect()
-    gc.freeze()  # modules and cases: never garbage, so never looked through again
+    gc.freeze()
     gc.enable()
+    return collected
 
 
 @pytest.fixture(scope="module")
