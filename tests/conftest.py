@@ -48,6 +48,7 @@ def pytest_collection() -> Generator[None, object, object]:
     collected = yield
     gc.collect()
     gc.freeze()
+    gc.set_threshold(10_000, 20, 20)  # tracing makes objects by the thousand that live on
     gc.enable()
     return collected
 
