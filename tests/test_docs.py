@@ -1,6 +1,7 @@
 """The documents are run: every Python block, every `$ jacmap ...`, what they print, and the links.
 
 `python tests/test_docs.py` writes what the code prints today into the documents; read the difference before keeping it.
+It compiles as a user's JAX does; the tests compile cheaply (see conftest.py), so no digit shown may depend on which.
 """
 
 import ast
@@ -71,15 +72,17 @@ BLOCKS = [block for document in DOCUMENTS for block in blocks(document)]
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["jacmap._cli", "matplotlib.pyplot", "typer.testing"])
 LIMIT = 240  # seconds for one document
+CHEAP = __name__ != "__main__" and not os.environ.get("JACMAP_OPTIMISED")  # with conftest's flags for XLA, inherited
 
 
 @functools.cache
 def outputs(document: Path) -> list[str]:
-    """What the document's blocks print, in a process of their own: with JAX as a user finds it."""
+    """What the document's blocks print, in a process of their own: JAX as a user finds it, cheaply compiled."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        for name in ("JAX_ENABLE_X64", "JAX_NUMPY_DTYPE_PROMOTION", "XLA_FLAGS"):
+        for name in ("JAX_ENABLE_X64", "JAX_NUMPY_DTYPE_PROMOTION", *(() if CHEAP else ("XLA_FLAGS",))):
             patch.delenv(name, raising=False)
         patch.setenv("JAX_PLATFORMS", "cpu")
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", str(int(CHEAP)))
         printed, complaints = Path(folder, "printed"), Path(folder, "complaints")
         process = PROCESSES.Process(target=write_outputs, args=(document, printed, complaints))
         process.start()
