@@ -143,7 +143,7 @@ def bundles(quick: bool, tick: Tick) -> Iterator[Row]:
         yield Row("the same, ours once compiled", theirs / len(some) / float(np.median(times)), "×")
         tick("Balbianello: optimistix")
         solver = optimistix.LevenbergMarquardt(rtol=1e-8, atol=1e-10)
-        run = jax.jit(lambda x: optimistix.least_squares(lambda x, _: f(x), solver, x, max_steps=60, throw=False).value)
+        run = jax.jit(lambda x: optimistix.least_squares(lambda x, _: f(x), solver, x, max_steps=30, throw=False).value)
         begin = perf_counter()
         last = float(0.5 * np.sum(np.asarray(value(run(starts[0]))) ** 2))
         seconds = perf_counter() - begin
