@@ -108,7 +108,8 @@ __all__ = [
     "vjp",
 ]
 
-_LAZY = ("flows", "kinematics", "latent", "plot", "report", "vision")  # they need an extra: loaded when first used
+# Most need an extra, all take a moment: loaded when first used.
+_LAZY = ("flows", "kinematics", "latent", "plot", "report", "robustness", "vision")
 
 
 def __getattr__(name: str) -> ModuleType:
