@@ -34,8 +34,8 @@ def conv_norm(
     """‖C‖₂ of the convolution C with this kernel on images of this size.
 
     `kernel` (channels out, channels in / groups, *window), as PyTorch and `lax.conv` lay it out. `shape`: the size
-    of the image, one number per side of the window. `padding`: "SAME", "VALID", pairs of zeros (before, after) per side,
-    or "CIRCULAR" (SAME, around the torus). In double precision whatever the kernel's dtype.
+    of the image, one number per side of the window. `padding`: "SAME", "VALID", pairs of zeros (before, after) per
+    side, or "CIRCULAR" (SAME, around the torus). In double precision whatever the kernel's dtype.
 
     `method="exact"`: the largest singular value of the true map, by Lanczos iterations on its products. "fft": the
     largest singular value over the frequencies of a torus (Sedghi, Gupta, Long, ICLR 2019): exact for "CIRCULAR" with
@@ -96,8 +96,8 @@ class _Conv:
             image = jax.numpy.pad(image, ((0, 0), *self.pads), mode="wrap")
         pads = [(0, 0)] * len(self.size) if self.circular else self.pads
         return lax.conv_general_dilated(
-            image[None], jax.numpy.asarray(self.kernel), self.strides, pads, rhs_dilation=self.dilation, feature_group_count=self.groups,
-            precision=lax.Precision.HIGHEST,
+            image[None], jax.numpy.asarray(self.kernel), self.strides, pads, rhs_dilation=self.dilation,
+            feature_group_count=self.groups, precision=lax.Precision.HIGHEST,
         )[0]  # fmt: skip
 
     def largest(self) -> float:
