@@ -19,6 +19,7 @@ from ._function import dual, steepest
 Array = jax.Array
 SIGNS = 12  # a side up to this long is settled by its 2^(side−1) vectors of signs
 STARTS, STEPS = 8, 30
+COLLATZ_STEPS, COLLATZ_FLOOR = 20, 1e-3
 
 
 def is_exact(shape: tuple[int, int], p: Any, q: Any) -> bool:
@@ -63,7 +64,10 @@ def interval_norm(lo: Array, hi: Array, p: Any, q: Any) -> Array:
         value = jnp.max(_lengths(safe, dual(p)), initial=0.0)
     else:
         mid, rad = (jnp.where(jnp.isfinite(part), part, 0) for part in ((lo + hi) / 2, (hi - lo) / 2))
-        value = jnp.minimum(jnp.linalg.norm(mid, 2) + jnp.linalg.norm(rad, 2), jnp.linalg.norm(safe, 2))
+        # What is far below rounding only slows the SVD down: it counts with the radius.
+        small = jnp.abs(mid) < jnp.finfo(mid.dtype).eps ** 2 * jnp.max(jnp.abs(mid), initial=0.0)
+        mid, rad = jnp.where(small, 0, mid), rad + jnp.where(small, jnp.abs(mid), 0)
+        value = jnp.minimum(jnp.linalg.norm(mid, 2) + _of_nonnegative(rad), _of_nonnegative(safe))
         if (p, q) != (2, 2):
             transposed, _ = _signed((m, n), p, q)
             rows = jnp.sum(safe, axis=0 if transposed else 1)
@@ -71,6 +75,18 @@ def interval_norm(lo: Array, hi: Array, p: Any, q: Any) -> Array:
             value = jnp.minimum(norm_of_vector(rows, 1 if (p, q) == (np.inf, 1) else 2), value * wide)
     widened = value * (1 + 4 * (m + n) * jnp.finfo(A.dtype).eps)
     return jnp.where(finite, widened, jnp.inf)
+
+
+def _of_nonnegative(R: Array) -> Array:
+    """An upper bound of ‖R‖₂ for R ≥ 0, close after a few steps: RᵀR v ≤ λ v for a v > 0 gives ‖R‖₂² ≤ λ (Collatz)."""
+
+    def step(v: Array, _: None) -> tuple[Array, Array]:
+        moved = R.T @ (R @ v)
+        most = jnp.max(moved, initial=0.0)
+        return moved / jnp.where(most > 0, most, 1) + COLLATZ_FLOOR, jnp.max(moved / v, initial=0.0)
+
+    _, bounds = jax.lax.scan(step, jnp.ones(R.shape[1], R.dtype), None, length=COLLATZ_STEPS)
+    return jnp.sqrt(jnp.min(bounds))
 
 
 def norm_of_vector(v: Array, p: Any) -> Array:

@@ -53,6 +53,15 @@ def conv_norm(
     return Norm(value, value if is_exact else 0.0, is_exact)
 
 
+def convolution(
+    kernel: tuple[int, ...], shape: Sequence[int], strides: int | Sequence[int], padding: Padding,
+    dilation: int | Sequence[int], groups: int,
+) -> tuple[Callable[[Any, Any], Any], tuple[int, ...]]:  # fmt: skip
+    """(kernel, image) ↦ the convolution, for kernels of one shape, and the shape of the image (channels in, *size)."""
+    conv = _Conv.checked(np.zeros(kernel), shape, strides, padding, dilation, groups)
+    return lambda values, image: conv(image, values), (kernel[1] * groups, *conv.size)
+
+
 class _Conv:
     """A convolution on images of one size: its products, its frequencies."""
 
@@ -90,13 +99,14 @@ class _Conv:
             raise ArgumentError(f"shape: got {size}, expected an image at least as large as the window {window}")
         return _Conv(kernel, size, steps, pads, circular, spread, int(groups))
 
-    def __call__(self, image: Any) -> Any:
-        """(channels in, *size) → (channels out, *size out)."""
+    def __call__(self, image: Any, kernel: Any = None) -> Any:
+        """(channels in, *size) → (channels out, *size out), with its own kernel or another of the same shape."""
+        kernel = jax.numpy.asarray(self.kernel) if kernel is None else kernel
         if self.circular:
             image = jax.numpy.pad(image, ((0, 0), *self.pads), mode="wrap")
         pads = [(0, 0)] * len(self.size) if self.circular else self.pads
         return lax.conv_general_dilated(
-            image[None], jax.numpy.asarray(self.kernel), self.strides, pads, rhs_dilation=self.dilation,
+            image[None], kernel, self.strides, pads, rhs_dilation=self.dilation,
             feature_group_count=self.groups, precision=lax.Precision.HIGHEST,
         )[0]  # fmt: skip
 

@@ -14,8 +14,8 @@ from .interval import (
     Interval,
     Operand,
     as_interval,
+    contract,
     magnitude,
-    middle_and_reach,
     outward,
     plus,
     reciprocal,
@@ -93,20 +93,8 @@ def _product(step: Step, a: Operand, b: Operand) -> Interval:
 
 
 def _contraction(step: Step, a: Operand, b: Operand) -> Interval:
-    """By midpoint and radius: |Δ(ab)| ≤ |a| Δb + Δa |b| + Δa Δb (Rump, BIT 39, 1999)."""
-    (am, ar), (bm, br) = (middle_and_reach(as_interval(t)) for t in (a, b))
-    share = (_terms(step, jnp.shape(am), jnp.shape(bm)) + 4) * float(jnp.finfo(am.dtype).eps)
-    centre = step.run(am, bm)[0]
-    a_known, b_known = not isinstance(a, Interval), not isinstance(b, Interval)
-    if a_known:
-        reach = step.run(jnp.abs(am), br + share * (jnp.abs(bm) + br))[0]
-    elif b_known:
-        reach = step.run(ar + share * (jnp.abs(am) + ar), jnp.abs(bm))[0]
-    else:
-        reach = step.run(jnp.abs(am), br + share * (jnp.abs(bm) + br))[0]
-        reach = reach + step.run(ar, jnp.abs(bm) + br)[0] * (1 + share)
-    reach = reach * (1 + share) + float(jnp.finfo(am.dtype).tiny)
-    return outward(centre - reach, centre + reach, ARITHMETIC)
+    terms = _terms(step, as_interval(a).shape, as_interval(b).shape)
+    return contract(lambda x, y: step.run(x, y)[0], terms, a, b)
 
 
 def _terms(step: Step, a: tuple[int, ...], b: tuple[int, ...]) -> int:
