@@ -73,8 +73,8 @@ def pgd(
     `norm`: infinity (steps by the sign of the gradient) or 2 (by the gradient's direction). `step`: their length, 2.5
     radius / steps by default. With a `key` the starts are random within the ball (of several, the first is x);
     without one there is no restart. `domain`: (least, largest) that an entry may have; x itself must lie within.
-    The best point of all steps is given: a misclassified one before others, then by loss. Runs under `jit` and `vmap`. Raises
-    ArgumentError.
+    The best point of all steps is given: a misclassified one before others, then by loss. Runs under `jit` and `vmap`.
+    Raises ArgumentError.
     """
     flat, p = classifier(f, x), checked_norm("norm", norm, (2, np.inf))
     label, radius = checked_label(label, flat.m), checked_radius("radius", radius)

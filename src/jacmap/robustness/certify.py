@@ -46,8 +46,8 @@ def certify(
     """Does f give `label` to every point of the ball of `radius` around x?
 
     f: one point → scores (classes,). `norm` of the ball: 2 or infinity. The lead over each rival is bounded by interval
-    arithmetic and the mean value theorem (see `lipschitz`), rounded outward; the attack is `pgd` with `key`, `steps` and
-    `restarts`. A domain such as [0, 1] is not used: the bound holds on the whole ball. Runs under `jit` and `vmap`.
+    arithmetic and the mean value theorem (see `lipschitz`), rounded outward; the attack is `pgd` with `key`, `steps`
+    and `restarts`. A domain such as [0, 1] is not used: the bound holds on the whole ball. Runs under `jit` and `vmap`.
     Raises TraceError where f has an operation without a rule; ArgumentError.
     """
     flat, p = classifier(f, x), checked_norm("norm", norm, (2, np.inf))
@@ -63,8 +63,8 @@ def certified_radius(
 ) -> Any:
     """A radius, at most `most`, within which f provably gives `label`; zero where none was proved.
 
-    By bisection of the radius: a lower bound of the true one, correct to most / 2^halvings for this bound. Arguments and
-    errors as for `certify`.
+    By bisection of the radius: a lower bound of the true one, correct to most / 2^halvings for this bound. Arguments
+    and errors as for `certify`.
     """
     flat, p = classifier(f, x), checked_norm("norm", norm, (2, np.inf))
     label = checked_label(label, flat.m)

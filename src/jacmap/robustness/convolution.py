@@ -65,8 +65,10 @@ def convolution(
 class _Conv:
     """A convolution on images of one size: its products, its frequencies."""
 
-    def __init__(self, kernel: np.ndarray, size: tuple[int, ...], strides: tuple[int, ...],
-                 pads: tuple[tuple[int, int], ...], circular: bool, dilation: tuple[int, ...], groups: int):  # fmt: skip
+    def __init__(
+        self, kernel: np.ndarray, size: tuple[int, ...], strides: tuple[int, ...], pads: tuple[tuple[int, int], ...],
+        circular: bool, dilation: tuple[int, ...], groups: int,
+    ):  # fmt: skip
         self.kernel, self.size, self.strides, self.pads = kernel, size, strides, pads
         self.circular, self.dilation, self.groups = circular, dilation, groups
 

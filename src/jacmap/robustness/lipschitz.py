@@ -60,8 +60,8 @@ def lipschitz(
     All is rounded outward by a margin of eps times the length of the sums, so the bound holds for the real function and
     for what this precision computes of it. Found: points of the ball by ascent of ‖f − f(x)‖ from `starts` starts.
 
-    Cost: as many tangents as x has entries, at every step of f. Runs under `jit` and `vmap`. Raises TraceError where f has
-    an operation for which there is no rule, by name; ArgumentError.
+    Cost: as many tangents as x has entries, at every step of f. Runs under `jit` and `vmap`. Raises TraceError where f
+    has an operation for which there is no rule, by name; ArgumentError.
     """
     p = checked_norm("norm", norm)
     q = p if out is None else checked_norm("out", out)

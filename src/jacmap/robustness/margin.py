@@ -27,8 +27,9 @@ class Margin:
     `label`; `value`: its score less the best rival's (negative: misclassified). `distances` (classes,): to each rival's
     boundary by the linear model (an estimate; infinite for the label itself). `rival`: the nearest one; `distance`: to
     it; `boundary`: the point where the linear model puts that boundary. `remainder`: the margin that f truly has
-    there against that rival, zero were f linear; `relative`: over the margin against that rival at x. `found`: the distance
-    of a point of another class (an upper bound of the true distance; infinite where none was met); `adversarial`: it.
+    there against that rival, zero were f linear; `relative`: over the margin against that rival at x. `found`: the
+    distance of a point of another class (an upper bound of the true distance; infinite where none was met);
+    `adversarial`: it.
     """
 
     label: Any

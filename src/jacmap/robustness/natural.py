@@ -18,7 +18,7 @@ GOOD, POOR, FACTOR = 0.75, 0.25, 3.0
 
 
 class NaturalState(NamedTuple):
-    """`damping` for the next step; `loss` of the last batch before its step; `gain`: its true decrease over the predicted."""
+    """`damping` for the next step; `loss` of the last batch before its step; `gain`: true over predicted decrease."""
 
     damping: Any
     loss: Any
@@ -26,7 +26,7 @@ class NaturalState(NamedTuple):
 
 
 class NaturalGradient(NamedTuple):
-    """``state = init(params)``; ``updates, state = update(params, state, x, y)``; params + updates are the next ones."""
+    """``state = init(params)``; ``updates, state = update(params, state, x, y)``; next come params + updates."""
 
     init: Callable[[Any], NaturalState]
     update: Callable[[Any, NaturalState, Any, Any], tuple[Any, NaturalState]]
@@ -35,8 +35,8 @@ class NaturalGradient(NamedTuple):
 def natural_gradient(f: Callable[[Any, Any], Any], loss: str = "softmax", *, damping: float = 1.0) -> NaturalGradient:
     """A first-order optimiser of mean losses: δ = −(G + λI)⁻¹ ∇loss, G = mean JᵀHJ over the batch.
 
-    f(params, x): one point → scores (classes,), or (m,) numbers. `loss` "softmax": cross-entropy against class numbers y
-    (batch,), H = diag(p) − ppᵀ, so that G is the Fisher matrix (Amari 1998; Martens, JMLR 2020); "squared": ½‖f − y‖²
+    f(params, x): one point → scores (classes,), or (m,) numbers. `loss` "softmax": cross-entropy against class numbers
+    y (batch,), H = diag(p) − ppᵀ, so that G is the Fisher matrix (Amari 1998; Martens, JMLR 2020); "squared": ½‖f − y‖²
     against y (batch, m), H = I. With H = LLᵀ and A the rows LᵀJ of all samples, solved in the smaller of the space of
     parameters (AᵀA + λI) and the space of samples × outputs, δ = −Aᵀ(AAᵀ + λI)⁻¹w.
 

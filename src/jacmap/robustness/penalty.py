@@ -20,10 +20,10 @@ def jacobian_penalty(
 ) -> Array:
     """‖∂f/∂x‖_F² at one point, a number that can be differentiated; `jax.vmap` it over a batch.
 
-    f(x, *operands): an array → an array; `operands` (weights) are differentiated with the rest. `projections` None: exact, by
-    the engine's plan for f. Else that many random rows, one VJP each: m ‖vᵀJ‖², v uniform on the unit sphere of outputs,
-    whose mean is the penalty (Hoffman, Roberts, Yaida, *Robust learning with Jacobian regularization*, 2019); one is
-    enough for training. They need a `key`, a new one per step. Raises ArgumentError.
+    f(x, *operands): an array → an array; `operands` (weights) are differentiated with the rest. `projections` None:
+    exact, by the engine's plan for f. Else that many random rows, one VJP each: m ‖vᵀJ‖², v uniform on the unit sphere
+    of outputs, whose mean is the penalty (Hoffman, Roberts, Yaida, *Robust learning with Jacobian regularization*,
+    2019); one is enough for training. They need a `key`, a new one per step. Raises ArgumentError.
     """
     flat = Flat.at(lambda z: f(z, *operands), x)
     if projections is None:

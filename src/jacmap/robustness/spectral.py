@@ -31,10 +31,10 @@ def spectral_normalise(
     """The weight scaled so that its map has the norm `bound`; for use inside a compiled training step.
 
     `weight`: a matrix (m, n), or with `shape`, the size of the image, the kernel of a convolution (see `conv_norm`).
-    `steps` of the power iteration are taken from `state` (None: from a fixed start), which is to be kept for the next call:
-    one a step is enough where weights move slowly (Miyato et al. 2018); the norm is then a lower estimate. `steps=None`
-    is the exact mode: until it stands still to rounding, at most 1,000. The direction is held constant in the gradient,
-    which is that of the largest singular value where it is simple. Raises ArgumentError.
+    `steps` of the power iteration are taken from `state` (None: from a fixed start), which is to be kept for the next
+    call: one a step is enough where weights move slowly (Miyato et al. 2018); the norm is then a lower estimate.
+    `steps=None` is the exact mode: until it stands still to rounding, at most 1,000. The direction is held constant in
+    the gradient, which is that of the largest singular value where it is simple. Raises ArgumentError.
     """
     weight = real("weight", weight)
     checked_radius("bound", bound)

@@ -1,9 +1,10 @@
 """Bounds of a function's values and Jacobian over a region, by one walk along its steps.
 
 Of every value three things are carried: its interval over the region, its interval at the centre (for rounding only),
-and the interval of its partial derivatives by the inputs, as in forward mode. The values are tightened by the mean value
-theorem: v(x) ∈ v(c) + v'(region) (x − c). Jacobians over boxes by interval slopes: Weng et al. (Fast-Lip, 2018), Zhang
-et al. (RecurJac, 2019); the mean value form: Moore, Kearfott, Cloud, *Introduction to interval analysis*, section 6.4.
+and the interval of its partial derivatives by the inputs, as in forward mode. The values are tightened by the mean
+value theorem: v(x) ∈ v(c) + v'(region) (x − c). Jacobians over boxes by interval slopes: Weng et al. (Fast-Lip, 2018),
+Zhang et al. (RecurJac, 2019); the mean value form: Moore, Kearfott, Cloud, *Introduction to interval analysis*,
+section 6.4.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Region:
 
     def moved(self, slope: Interval) -> Array:
         """The most that a value of this slope (n, *shape) differs from its value at the centre."""
-        size = magnitude(slope)
+        size = magnitude(slope).astype(self.reach.dtype)
         if self.norm == np.inf:
             found = jnp.tensordot(self.reach, jnp.where(jnp.isfinite(size), size, 0), 1)
         else:
@@ -105,7 +106,8 @@ def _result(program: Program, number: int, step: Step, env: dict[int, Any], regi
     found = []
     for centre, value, slope in zip(centres, values, slopes, strict=True):
         far = region.moved(slope)
-        near = outward(centre.lo - far, centre.hi + far, 2)
+        far = far.astype(centre.lo.dtype)  # another one where f converts; the margin covers that rounding
+        near = outward(centre.lo - far, centre.hi + far, 4)
         found.append(Bound(centre, intersect(value, near), slope))
     return found
 
@@ -135,8 +137,9 @@ def _at_threshold(program: Program, number: int, env: dict[int, Any]) -> tuple[O
     if maker is None or maker.name not in COMPARISONS or len(choice.reads) != 3:
         return None
     a, b = maker.reads
-    if set(choice.reads[1:]) == {a, b}:  # the larger or the smaller of the two
-        return env[a], env[a]
+    if set(choice.reads[1:]) == {a, b}:  # the larger or the smaller of the two: at a tie the same
+        zero = jnp.zeros(jnp.shape(env[a].value.lo if isinstance(env[a], Bound) else env[a]))
+        return zero, zero
     if isinstance(env[a], Bound) == isinstance(env[b], Bound):
         return None
     u, c = (a, b) if isinstance(env[a], Bound) else (b, a)

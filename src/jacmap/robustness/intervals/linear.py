@@ -159,8 +159,11 @@ def _convert() -> Rule:
     return Rule(value, slope)
 
 
-MOVES = ("broadcast_in_dim", "concatenate", "copy", "copy_p", "dynamic_slice", "expand_dims", "gather",
-         "optimization_barrier", "pad", "reshape", "rev", "slice", "split", "squeeze", "stop_gradient", "transpose")  # fmt: skip
+MOVES = (
+    "broadcast_in_dim", "concatenate", "copy", "copy_p", "dynamic_slice", "expand_dims", "gather",
+    "optimization_barrier", "pad", "reshape", "rev", "slice", "split", "squeeze", "stack", "stop_gradient",
+    "transpose",
+)  # fmt: skip
 
 LINEAR: dict[str, Rule] = {
     **{name: moves() for name in MOVES},
