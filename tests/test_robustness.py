@@ -186,8 +186,9 @@ def test_margins_of_a_linear_classifier_are_exact(p):
 
 def test_the_remainder_is_what_the_linear_model_missed():
     curved = lambda x: jnp.stack([x[0] ** 2 + 1, 3 + 0 * x[0]])  # noqa: E731
-    found = robustness.margin(curved, jnp.array([1.0]))  # 2 against 3: the boundary is at √2, Newton's first step at
-    1.5 assert int(found.label) == 1
+    found = robustness.margin(curved, jnp.array([1.0]))
+    # 2 against 3: the boundary is at √2, the first step of Newton's method at 1.5.
+    assert int(found.label) == 1
     np.testing.assert_allclose([found.boundary[0], found.remainder, found.relative], [1.5, -0.25, 0.25])
     np.testing.assert_allclose(found.found, np.sqrt(2) - 1, rtol=1e-6)
 

@@ -1,4 +1,4 @@
-"""Interval rules against brute force: no point of the box leaves the bounds, and a rule too tight by half is found out."""
+"""Interval rules against brute force: no point of the box leaves the bounds; a rule too tight by half is found out."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import jacmap as jm
 from jacmap.robustness.intervals import Region, enclose
 from jacmap.robustness.intervals.enclose import RULES
-from jacmap.robustness.intervals.interval import Interval
+from jacmap.robustness.intervals.interval import Interval, magnitude
 from jacmap.robustness.intervals.program import read
 from jacmap.robustness.intervals.rule import Rule
 
@@ -158,34 +158,29 @@ def test_a_rule_too_tight_is_found_out(name, monkeypatch):
         RULES, name, Rule(lambda step, operands: [halved(v) for v in rule.value(step, operands)], rule.slope)
     )
     monkeypatch.setattr(Region, "moved", lambda self, slope: jnp.full(slope.shape[1:], jnp.inf))
-    left = 0
-    for _ in range(5):
-        centre = jnp.asarray(RANDOM.uniform(least, most, 6))
-        left += outside(f, centre, 0.7, enclose(f, Region.ball(centre, 0.7, np.inf)))[0]
-        if left:
-            return
-    raise AssertionError("no point left the bounds")
+    tight = jax.jit(lambda c: enclose(f, Region.ball(c, 0.7, np.inf)))
+    centres = jnp.asarray(RANDOM.uniform(least, most, (5, 6)))
+    assert any(outside(f, centre, 0.7, tight(centre))[0] for centre in centres)
 
 
-@pytest.mark.parametrize("name", ["tanh", "exp", "mul", "abs", "max", "reduce_max", "select_n", "sin", "reduce_window_max"])
+CURVED = ["tanh", "exp", "mul", "abs", "max", "reduce_max", "select_n", "sin", "reduce_window_max"]
+
+
+@pytest.mark.parametrize("name", CURVED)
 def test_a_slope_too_tight_is_found_out(name, monkeypatch):
     f, least, most = EXAMPLES[name]
     rule = RULES[name]
     monkeypatch.setitem(RULES, name, Rule(rule.value, lambda call: [halved(s) for s in rule.slope(call)]))
-    left = 0
-    for _ in range(8):
-        centre = jnp.asarray(RANDOM.uniform(least, most, 6))
-        left += outside(f, centre, 0.7, enclose(f, Region.ball(centre, 0.7, np.inf)))[1]
-        if left:
-            return
-    raise AssertionError("no point left the bounds")
+    tight = jax.jit(lambda c: enclose(f, Region.ball(c, 0.7, np.inf)))
+    centres = jnp.asarray(RANDOM.uniform(least, most, (8, 6)))
+    assert any(outside(f, centre, 0.7, tight(centre))[1] for centre in centres)
 
 
 UNARY = [jnp.tanh, jax.nn.relu, jnp.sin, jnp.exp, jax.nn.softplus, jax.nn.gelu, jax.nn.silu, jax.nn.leaky_relu, jnp.abs]
 BINARY = [jnp.add, jnp.subtract, jnp.multiply, jnp.maximum, lambda a, b: a / (2 + b * b)]
 
 
-@settings(max_examples=20)
+@settings(max_examples=8)
 @given(st.lists(st.tuples(st.integers(0, 8), st.integers(0, 4), st.integers(0, 9)), min_size=1, max_size=5),
        st.integers(0, 1000))  # fmt: skip
 def test_small_random_programs(recipe, seed):
@@ -218,11 +213,16 @@ def test_jumps_have_no_bound_and_kinks_have_one():
     straight_through = lambda x: x + LAX.stop_gradient(jnp.round(x) - x)  # noqa: E731
     gate = lambda x: x * (x > 0).astype(float)  # noqa: E731
     near, far = jnp.array([0.001, 3.2]), jnp.array([2.2, 3.2])
+
+    def most(f, x):
+        return float(magnitude(jax.jit(lambda c: enclose(f, Region.ball(c, 0.01, 2)).slope)(x)).max())
+
     for f in (step, gate, lambda x: jnp.round(x + 0.5) * 1.0, lambda x: straight_through(x + 0.5)):
-        assert jm.robustness.lipschitz(f, near, 0.01).bound == np.inf
-    assert jm.robustness.lipschitz(step, far, 0.01).bound < 1e-6
+        assert most(f, near) == np.inf
+    assert jm.robustness.lipschitz(step, near, 0.01).bound == np.inf
+    assert most(step, far) < 1e-6
     for f in (jax.nn.elu, jax.nn.leaky_relu, lambda x: jnp.where(x > 0, x, 0.2 * x), jax.nn.relu):
-        assert jm.robustness.lipschitz(f, near, 0.01).bound < 1.2
+        assert most(f, near) < 1.2
 
 
 def test_what_has_no_rule_is_named():
@@ -238,7 +238,7 @@ def test_single_precision_bounds_hold_in_double():
     f = lambda w, x: jnp.sum(jnp.tanh(w[2] @ jax.nn.relu(w[1] @ jax.nn.sigmoid(w[0] @ x))).reshape(8, 5), 1)  # noqa: E731
     w32 = jnp.asarray(weights, jnp.float32)
     x = jnp.asarray(RANDOM.standard_normal(40), jnp.float32)
-    found = enclose(lambda v: f(w32, v), Region.ball(x, jnp.float32(1e-7), np.inf))
+    found = jax.jit(lambda v: enclose(lambda z: f(w32, z), Region.ball(v, jnp.float32(1e-7), np.inf)))(x)
     exact = f(w32.astype(float), x.astype(float))
     assert bool(jnp.all((found.value.lo.astype(float) <= exact) & (exact <= found.value.hi.astype(float))))
     assert float(jnp.max(found.value.hi - found.value.lo)) < 1e-2
