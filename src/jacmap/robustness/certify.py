@@ -13,7 +13,7 @@ import numpy as np
 from .._dispatch import for_tensors_too
 from .._errors import ArgumentError
 from ._function import Flat, checked_label, checked_norm, checked_radius, classifier
-from .attacks import Attack, pgd
+from .attacks import Attack, negative_margin, pgd
 from .intervals import Region, enclose
 
 Array = jax.Array
@@ -46,14 +46,14 @@ def certify(
     """Does f give `label` to every point of the ball of `radius` around x?
 
     f: one point → scores (classes,). `norm` of the ball: 2 or infinity. The lead over each rival is bounded by interval
-    arithmetic and the mean value theorem (see `lipschitz`), rounded outward; the attack is `pgd` with `key`, `steps`
-    and `restarts`. A domain such as [0, 1] is not used: the bound holds on the whole ball. Runs under `jit` and `vmap`.
-    Raises TraceError where f has an operation without a rule; ArgumentError.
+    arithmetic and the mean value theorem (see `lipschitz`), rounded outward; the attack is `pgd` on the
+    lead itself, with `key`, `steps` and `restarts`. A domain such as [0, 1] is not used: the bound holds on the whole
+    ball. Runs under `jit` and `vmap`. Raises TraceError where f has an operation without a rule; ArgumentError.
     """
     flat, p = classifier(f, x), checked_norm("norm", norm, (2, np.inf))
     label, radius = checked_label(label, flat.m), checked_radius("radius", radius)
     least = _lead(flat, label, radius, p)
-    attack = pgd(f, flat.x, label, radius, norm=p, key=key, steps=steps, restarts=restarts)
+    attack = pgd(f, flat.x, label, radius, norm=p, key=key, steps=steps, restarts=restarts, loss=negative_margin)
     return Certificate(least, least > 0, attack.fooled, attack)
 
 
