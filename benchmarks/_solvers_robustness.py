@@ -61,9 +61,8 @@ def convolutions(quick: bool, tick: Tick) -> Iterator[Row]:
     }
     tick("time of a norm")
     times = medians(runs, 1 if quick else 3)
-    yield Row("norm of conv4 on 8×8 (6272×4096), against forming the matrix and its SVD", times["dense"] /
-    times["ours"],
-              "×")  # fmt: skip
+    ratio = times["dense"] / times["ours"]
+    yield Row("norm of conv4 on 8×8 (6272×4096), against forming the matrix and its SVD", ratio, "×")
 
 
 def matrix(kernel: np.ndarray, side: int) -> np.ndarray:
@@ -182,8 +181,9 @@ def certified(what: str, f: Callable[[Any], Any], count: int, tick: Tick) -> Ite
             tick(f"{what}: slopes in the {p}-norm, radius {radius}")
             parts = [slice(k, k + BATCH) for k in range(0, count, BATCH)]
             found = [bounds(x[part], radius, keys[part]) for part in parts]
-            bound, inside = (np.concatenate([np.asarray(getattr(b, name)) for b in found]) for name in ("bound",
-            "found")) slope = np.concatenate([np.asarray(slopes(x[part], radius, keys[part])) for part in parts])
+            bound = np.concatenate([np.asarray(b.bound) for b in found])
+            inside = np.concatenate([np.asarray(b.found) for b in found])
+            slope = np.concatenate([np.asarray(slopes(x[part], radius, keys[part])) for part in parts])
             best = np.maximum(inside, slope)
             below += int((best > bound).sum())
             ratio = bound / best
@@ -265,7 +265,6 @@ def penalties(weights: Any, network: Callable[[Any, Any], Any], quick: bool, tic
     rough = jax.jit(jax.grad(lambda w: penalty(w, key=key, projections=1)))
     runs = {"plain": lambda: plain(weights), "exact": lambda: exact(weights), "rough": lambda: rough(weights)}
     times = medians(runs, 3 if quick else 15)
-    yield Row("Jacobian penalty of a batch of 128, gradient, exact: over one of the loss", times["exact"] /
-    times["plain"],
-              "×")  # fmt: skip
+    ratio = times["exact"] / times["plain"]
+    yield Row("Jacobian penalty of a batch of 128, gradient, exact: over one of the loss", ratio, "×")
     yield Row("the same by one random projection", times["rough"] / times["plain"], "×")
