@@ -1,4 +1,4 @@
-"""`make bench-solvers`: solvers and implicit layers.
+"""`make bench-solvers`: solvers, implicit layers, robustness.
 
 Written to benchmarks/out/solvers.json as rows of case, figure, unit, floor, holds.
 
@@ -18,6 +18,7 @@ import _solvers_equations
 import _solvers_implicit
 import _solvers_nist
 import _solvers_ode
+import _solvers_robustness
 from _table import Case, main
 
 CASES: dict[str, Case] = {
@@ -28,7 +29,8 @@ CASES: dict[str, Case] = {
     "ode": _solvers_ode.rows,
     "kitti": _solvers_bundles.kitti,
     "implicit": _solvers_implicit.rows,
+    "robustness": _solvers_robustness.rows,
 }
 
 if __name__ == "__main__":
-    sys.exit(main("solvers", "solvers and implicit layers", CASES, "fewer starts and problems"))
+    sys.exit(main("solvers", "solvers, implicit layers, robustness", CASES, "fewer starts and problems"))

@@ -118,8 +118,8 @@ __all__ = [
     "vjp",
 ]
 
-# They need an extra: loaded when first used.
-_LAZY = ("flows", "implicit", "kinematics", "latent", "plot", "report", "vision")
+# Most need an extra, all take a moment: loaded when first used.
+_LAZY = ("flows", "implicit", "kinematics", "latent", "plot", "report", "robustness", "vision")
 
 
 def __getattr__(name: str) -> ModuleType:

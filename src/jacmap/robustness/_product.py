@@ -1,0 +1,56 @@
+"""A Lipschitz bound by the chain of f's segments: the product of their norms, neighbours merged where that is less."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._errors import ArgumentError
+from .._segments import segments
+from ._function import Flat
+from ._orders import interval_norm
+from .intervals import Region, enclose
+from .intervals.interval import Interval, contract
+
+Array = jax.Array
+BETWEEN = (2, np.inf)  # norms by which values between segments are measured
+MERGED = 4  # at most so many neighbours become one
+
+
+def product_bound(flat: Flat, region: Region, p: Any, q: Any) -> Array:
+    """An upper bound of ‖J‖_{p→q} over the region; infinite where f is no chain of functions of one vector.
+
+    Each segment is bounded over the box that its input can lie in. Of k segments the best way to cut them into runs of
+    neighbours is taken: a run counts with the norm of the product of its interval matrices.
+    """
+    unbounded = jnp.asarray(jnp.inf, flat.x.dtype)
+    try:
+        chain = segments(flat.vector, flat.point)
+    except ArgumentError:  # f closes over values of an outer transformation: only the whole can be bounded
+        return unbounded
+    if any(len(link.given) > link.active[0] for link in chain):
+        return unbounded  # something that carries no derivative travels along: what it may be is not known here
+    matrices: list[Interval] = []
+    for link, operands in zip(chain, chain.operands(flat.point), strict=True):
+        run = link.on_vectors((), operands)
+        found = enclose(lambda v, run=run: run(v)[0], region)  # type: ignore[misc]
+        matrices.append(found.slope)
+        region = Region.box(found.value.lo, found.value.hi)
+    count = len(matrices)
+    best = []
+    for between in BETWEEN:
+        least: list[Any] = [jnp.ones((), flat.x.dtype)]
+        for end in range(1, count + 1):
+            merged, ways = matrices[end - 1], []
+            for start in range(end - 1, max(-1, end - 1 - MERGED), -1):
+                if start < end - 1:
+                    merged = contract(jnp.matmul, merged.shape[1], merged, matrices[start])
+                orders = (p if start == 0 else between, q if end == count else between)
+                ways.append(least[start] * interval_norm(merged.lo, merged.hi, *orders))
+            least.append(jnp.min(jnp.stack(ways)))
+        best.append(least[-1])
+    value = jnp.min(jnp.stack(best)) * (1 + 4 * count * jnp.finfo(flat.x.dtype).eps)
+    return jnp.where(jnp.isnan(value), jnp.inf, value)
