@@ -26,6 +26,7 @@ from ._probe import probe
 from ._truth import Truth
 from .engine.backends.jax import compat
 from .engine.backends.jax import function as backend
+from .engine.backends.jax.batches import batch_bytes
 from .engine.backends.jax.folding import LARGEST, folded
 from .engine.plan import store
 from .engine.plan.execute import execute
@@ -288,7 +289,8 @@ class Transform:
     def _make(self, sig: backend.Signature, call: backend.Call, traced: backend.Traced) -> Entry:
         itemsize = max(a.dtype.itemsize for a in traced.inputs)
         folds = LARGEST if traced.one_dtype else 0
-        planned = self._planned(sig, traced, Limits(self.memory, itemsize, folds=folds))
+        limits = Limits(self.memory, itemsize, folds=folds, batch=batch_bytes(traced.graph))
+        planned = self._planned(sig, traced, limits)
         if not planned.candidates:
             reasons = "; ".join(f"{name}: {why}" for name, why in planned.rejected)
             raise ModeError(f"no AD mode can answer {self.question.kind!r} for this function ({reasons})")

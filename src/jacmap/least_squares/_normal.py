@@ -22,8 +22,8 @@ class Normal:
     """JᵀJ for the pattern (m×n CSR, sorted indices): `data` of a symmetric CSR with `indptr`, `indices`.
 
     Columns that stand in the same rows (a landmark's three) form a supercolumn, rows that follow one another with the
-    same
-    columns a run; all index arithmetic is done on those, so that planning costs what the blocks cost, not the entries.
+    same columns a run; all index arithmetic is done on those, so that planning costs what the blocks cost, not the
+    entries. Within a row the columns are in the order of their blocks.
     """
 
     def __init__(self, pattern: csr_array):
@@ -39,36 +39,45 @@ class Normal:
         counts = np.diff(indptr)
         starts, runs = _runs(indptr, indices, counts)
         count = len(self.sizes)
-        found, keys = [], []
+        found = []
         for g, c in np.unique(np.stack([runs, counts[starts]], 1), axis=0) if len(starts) else ():
-            rows = starts[(runs == g) & (counts[starts] == c)]
             if not c:
                 continue
-            take = indptr[rows[:, None] + np.arange(g)][:, :, None] + np.arange(c)
-            columns = indices[take[:, 0]]
-            key = self.supers[columns][:, :, None] * count + self.supers[columns][:, None, :]
-            found.append((take, columns, key))
-            keys.append(key.ravel())
+            rows = starts[(runs == g) & (counts[starts] == c)]
+            columns = indices[indptr[rows][:, None] + np.arange(c)]
+            slot, distinct = _slots(self.supers[columns])
+            for k, there in distinct.items():
+                mine = rows[there]
+                take = indptr[mine[:, None] + np.arange(g)][:, :, None] + np.arange(c)
+                supers = np.empty((len(mine), k), np.int64)
+                np.put_along_axis(supers, slot[there], self.supers[columns[there]], axis=1)
+                key = supers[:, :, None] * count + supers[:, None, :]
+                found.append((take, columns[there], slot[there], supers, key))
         diagonal = np.arange(count) * (count + 1)  # kept even for columns without entries: damping goes there
-        pairs = np.unique(np.concatenate([*(np.unique(k) for k in keys), diagonal]))
+        pairs = np.unique(np.concatenate([*(part[-1].ravel() for part in found), diagonal]))
         left, right = pairs // count, pairs % count
         self.left, self.right = left, right
         area = self.sizes[left] * self.sizes[right]
         offset = np.concatenate([[0], np.cumsum(area)])
         self.groups = []
-        for take, columns, key in found:
-            pair = np.searchsorted(pairs, key)
-            inside = local[columns][:, :, None] * self.sizes[right[pair]] + local[columns][:, None, :]
-            self.groups.append(Group(take, offset[pair] + inside))
+        for take, columns, slot, supers, key in found:
+            begin = offset[np.searchsorted(pairs, key)]
+            each = np.arange(len(slot))[:, None, None]
+            put = begin[each, slot[:, :, None], slot[:, None, :]]
+            put += local[columns][:, :, None] * self.sizes[np.take_along_axis(supers, slot, 1)][:, None, :]
+            put += local[columns][:, None, :]
+            self.groups.append(Group(take, put))
         self.nnz = int(offset[-1])
-        # The blocks' own order turned into CSR order, once.
-        block = np.repeat(np.arange(len(pairs)), area)
-        within = np.arange(self.nnz) - offset[block]
-        row = members[first[left[block]] + within // self.sizes[right[block]]]
-        column = members[first[right[block]] + within % self.sizes[right[block]]]
-        order = np.lexsort((column, row))
-        self.order, self.rows, self.indices = order, row[order], column[order]
-        self.indptr = np.searchsorted(self.rows, np.arange(n + 1))
+        # The blocks' own order turned into rows, once: all rows of a supercolumn read the same columns.
+        width = self.sizes[right]
+        across, place = members[_ranges(first[right], width)], _ranges(offset[:-1], width)
+        stride, line = np.repeat(width, width), np.concatenate([[0], np.cumsum(width)])
+        ends = np.searchsorted(left, np.arange(count + 1))
+        length = (line[ends[1:]] - line[ends[:-1]])[self.supers]
+        at = _ranges(line[ends[:-1]][self.supers], length)
+        self.order = place[at] + np.repeat(local, length) * stride[at]
+        self.rows, self.indices = np.repeat(np.arange(n), length), across[at]
+        self.indptr = np.concatenate([[0], np.cumsum(length)])
         self.diagonal = np.flatnonzero(self.rows == self.indices)
 
     def numbers(self, data: np.ndarray) -> np.ndarray:
@@ -81,8 +90,26 @@ class Normal:
         return total[self.order]
 
     def matrix(self, data: np.ndarray) -> csr_array:
-        """The symmetric n×n matrix with these entries."""
+        """The symmetric n×n matrix with these entries; its index arrays are shared and must not be sorted in place."""
         return csr_array((data, self.indices, self.indptr), shape=(self.n, self.n))
+
+
+def _ranges(begin: np.ndarray, length: np.ndarray) -> np.ndarray:
+    """begin[0], begin[0] + 1, ... (length[0] of them), begin[1], ..."""
+    done = np.cumsum(length)
+    return np.repeat(begin - (done - length), length) + np.arange(int(done[-1]) if done.size else 0)
+
+
+def _slots(labels: np.ndarray) -> tuple[np.ndarray, dict[int, np.ndarray]]:
+    """For rows of labels (N, c): (which of the row's distinct labels, in ascending order, each one is (N, c);
+    number of distinct labels -> rows that have as many)."""
+    order = np.argsort(labels, axis=1, kind="stable")
+    ascending = np.take_along_axis(labels, order, 1)
+    rank = np.zeros_like(labels)
+    np.cumsum(ascending[:, 1:] != ascending[:, :-1], axis=1, out=rank[:, 1:])
+    slot = np.empty_like(rank)
+    np.put_along_axis(slot, order, rank, axis=1)
+    return slot, {int(k) + 1: np.flatnonzero(rank[:, -1] == k) for k in np.unique(rank[:, -1])}
 
 
 def products(pattern: csr_array) -> float:

@@ -42,7 +42,7 @@ class Levenberg:
 
     def learn(self, ratio: float, length: float) -> None:
         if ratio > 0:
-            self.damping = max(self.damping * max(1 / 3, 1 - (2 * ratio - 1) ** 3), TINY)
+            self.damping = max(self.damping * max(0.1, 1 - (2 * ratio - 1) ** 3), TINY)
             self.factor = 2.0
         else:
             self.damping = max(self.damping, 1e-12) * self.factor

@@ -105,7 +105,7 @@ class Sparse(_OnNormal):
     """SuperLU of JᵀJ, symmetric mode, minimum degree order of the symmetric pattern."""
 
     def _solve(self, data: np.ndarray, b: np.ndarray) -> np.ndarray:
-        matrix = csc_array(self.normal.matrix(data).T)
+        matrix = csc_array(self.normal.matrix(data))  # a copy in order: SuperLU would sort in place
         options = {"SymmetricMode": True}
         return splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=options).solve(b)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -39,13 +40,15 @@ class Limits:
     """`memory`: bytes that the passes may hold at once; None: no bound. `itemsize`: bytes of an entry of x.
 
     `alive`: arrays of the widest value's size that the backend holds at once per seed, on the way of a batch of passes.
-    `folds`: entries of a constant that it computes once, ahead; 0: it does not.
+    `folds`: entries of a constant that it computes once, ahead; 0: it does not. `batch`: bytes beyond which passes one
+    after another are quicker than a batch of them.
     """
 
     memory: float | None = None
     itemsize: int = 8
     alive: float = 2.0
     folds: int = 0
+    batch: float = math.inf
 
 
 @dataclass(frozen=True, eq=False)
@@ -308,6 +311,8 @@ def _chunked(recipe: Recipe, graph: Graph, limits: Limits) -> Recipe:
         chunk = max(1, int(limits.memory // per_seed))
         if per_seed > limits.memory:
             note += "; one seed at a time is all that can be done, and it needs more than the memory given"
+    elif seeds > 1 and seeds * per_seed > limits.batch:
+        chunk, note = 1, note + "; pass after pass, which is quicker than a batch of so many small products"
     return replace(recipe, chunk=chunk, memory=per_seed * (chunk or seeds), note=note.lstrip("; "))
 
 

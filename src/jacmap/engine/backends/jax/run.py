@@ -41,7 +41,7 @@ class Runner:
 
         if not chunk or chunk >= seeds.shape[1]:
             return jax.vmap(one, out_axes=1)(seeds.T)
-        return jax.lax.map(one, seeds.T, batch_size=chunk).T
+        return _in_turn(one, seeds.T, chunk).T
 
     def pull(self, seeds: Any, chunk: int = 0, between: Any = None, dropped: Dropped = frozenset()) -> Any:
         function, x = self._function(between)
@@ -57,7 +57,7 @@ class Runner:
 
         if not chunk or chunk >= seeds.shape[0]:
             return jax.vmap(one)(seeds)
-        return jax.lax.map(one, seeds, batch_size=chunk)
+        return _in_turn(one, seeds, chunk)
 
     def _function(self, between: tuple[Cut, Cut] | None) -> tuple[Flat, Any]:
         if between is None:
@@ -119,6 +119,10 @@ class Runner:
 
     def permute(self, array: Any, axes: tuple[int, ...]) -> Any:
         return array.transpose(axes)
+
+
+def _in_turn(one: Flat, seeds: Any, chunk: int) -> Any:
+    return jax.lax.map(one, seeds) if chunk == 1 else jax.lax.map(one, seeds, batch_size=chunk)
 
 
 class Parts:
