@@ -121,7 +121,7 @@ def test_convolution_norms(shape, size, options):
     cheap = robustness.conv_norm(kernel, size, method="fft", **options)
     assert cheap.kind == "bound" and truth * (1 - 1e-12) <= cheap.bound < 4 * truth
     normed = robustness.spectral_normalise(jnp.asarray(kernel), shape=size, steps=None, **options)
-    np.testing.assert_allclose(normed.norm, truth, rtol=1e-4)
+    np.testing.assert_allclose(normed.norm, truth, rtol=1e-9)
 
 
 def test_circular_convolutions_are_exact_by_frequencies():
@@ -224,6 +224,7 @@ def test_over_a_large_ball_the_product_is_the_smaller_bound():
 
     found = robustness.lipschitz(deep, 0.1 * draw(20), 3.0)
     assert float(found.found) <= float(found.by_product) < float(found.by_intervals)
+    assert float(found.by_product) < 1.001  # orthogonal matrices, and tanh' ≤ 1; norms are bounded to a few 1e-5
 
 
 def test_certificates_of_a_linear_classifier_are_exact():

@@ -138,9 +138,10 @@ class Chain:
         return [leaves[p] for p in self.signature.moving], [leaves[p] for p in self.signature.others]
 
 
-def segments(f: Callable[..., Any], *args: Any, argnums: int | Sequence[int] = 0) -> Chain:
+def segments(f: Callable[..., Any], *args: Any, argnums: int | Sequence[int] = 0, every: bool = False) -> Chain:
     """The chain of f along its cuts, at the shapes of `args` (arrays or `jax.ShapeDtypeStruct`s).
 
+    Entrywise operations stay with a neighbour that mixes entries, unless `every` cut is asked for.
     `jax.lax.scan` of up to `LONGEST` steps is opened: each step has segments of its own. Raises `ArgumentError` for
     arguments or outputs that are no floats, and inside a transformation of JAX that f closes over.
     """
@@ -155,7 +156,9 @@ def segments(f: Callable[..., Any], *args: Any, argnums: int | Sequence[int] = 0
         name = getattr(f, "__name__", "f")
         raise ArgumentError(f"f: {name} closes over values of an outer jit, grad or vmap; pass them as arguments")
     graph = traced.graph
-    cuts = useful_chain(graph, boundaries(graph))
+    cuts = boundaries(graph)
+    if not every:
+        cuts = useful_chain(graph, cuts)
     return Chain(graph, _links(graph, cuts), signature, traced.out_tree, _fixed(graph))
 
 

@@ -23,12 +23,13 @@ MERGED = 4  # at most so many neighbours become one
 def product_bound(flat: Flat, region: Region, p: Any, q: Any) -> Array:
     """An upper bound of ‖J‖_{p→q} over the region; infinite where f is no chain of functions of one vector.
 
-    Each segment is bounded over the box that its input can lie in. Of k segments the best way to cut them into runs of
+    Each segment, entrywise ones apart from products with matrices, is bounded over the box that its input can lie in:
+    orthogonal layers with activations of slope one have bound one. Of k segments the best way to cut them into runs of
     neighbours is taken: a run counts with the norm of the product of its interval matrices.
     """
     unbounded = jnp.asarray(jnp.inf, flat.x.dtype)
     try:
-        chain = segments(flat.vector, flat.point)
+        chain = segments(flat.vector, flat.point, every=True)
     except ArgumentError:  # f closes over values of an outer transformation: only the whole can be bounded
         return unbounded
     if any(len(link.given) > link.active[0] for link in chain):

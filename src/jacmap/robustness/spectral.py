@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.experimental.sparse.linalg import lobpcg_standard
 
 from .._errors import ArgumentError
 from ._function import checked_radius, real
 from .convolution import Padding, convolution
 
 Array = jax.Array
-MOST = 1000  # steps at most where the iteration runs until it stands still
+DENSE = 64  # up to this many columns the exact mode forms JᵀJ
+BLOCK, MOST = 4, 300  # beyond them: vectors and steps of LOBPCG
 
 
 class Normalised(NamedTuple):
@@ -33,8 +36,8 @@ def spectral_normalise(
     `weight`: a matrix (m, n), or with `shape`, the size of the image, the kernel of a convolution (see `conv_norm`).
     `steps` of the power iteration are taken from `state` (None: from a fixed start), which is to be kept for the next
     call: one a step is enough where weights move slowly (Miyato et al. 2018); the norm is then a lower estimate.
-    `steps=None` is the exact mode: until it stands still to rounding, at most 1,000. The direction is held constant in
-    the gradient, which is that of the largest singular value where it is simple. Raises ArgumentError.
+    `steps=None` is the exact mode, from `state` on: LOBPCG on JᵀJ (Knyazev 2001). The direction is held constant in the
+    gradient, which is that of the largest singular value where it is simple. Raises ArgumentError.
     """
     weight = real("weight", weight)
     checked_radius("bound", bound)
@@ -51,28 +54,35 @@ def spectral_normalise(
     held = jax.lax.stop_gradient(weight)
     v = jax.random.normal(jax.random.key(0), start.shape, start.dtype) if state is None else jnp.asarray(state)
     v = v / jnp.linalg.norm(v)
-    v = _iterated(lambda z: apply(held, z), jax.lax.stop_gradient(v), steps)
+    found = _exact if steps is None else partial(_iterated, steps=steps)
+    v = found(lambda z: apply(held, z), jax.lax.stop_gradient(v))
     norm = jnp.linalg.norm(apply(weight, v))
     return Normalised(weight * (bound / jnp.where(norm > 0, norm, 1)), norm, v)
 
 
-def _iterated(push: Callable[[Array], Array], v: Array, steps: int | None) -> Array:
+def _iterated(push: Callable[[Array], Array], v: Array, steps: int) -> Array:
     """The power iteration on JᵀJ, from a v of length one."""
     pull = jax.linear_transpose(push, v)
 
-    def step(state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
-        v, value, _, count = state
+    def step(_: Any, v: Array) -> Array:
         moved = pull(push(v))[0]
-        length = jnp.linalg.norm(moved)  # of JᵀJ v: an estimate of the squared norm that never falls
-        return moved / jnp.where(length > 0, length, 1), length, length - value, count + 1
+        length = jnp.linalg.norm(moved)
+        return moved / jnp.where(length > 0, length, 1)
 
-    none = jnp.zeros((), v.dtype)
-    first = step((v, none, none, jnp.zeros((), int)))
-    if steps is not None:
-        return jax.lax.fori_loop(1, steps, lambda _, state: step(state), first)[0]
-    still = jnp.finfo(v.dtype).eps * 4
+    return jax.lax.fori_loop(0, steps, step, v)
 
-    def goes_on(state: tuple[Array, Array, Array, Array]) -> Array:
-        return (state[2] > still * state[1]) & (state[3] < MOST)
 
-    return jax.lax.while_loop(goes_on, step, first)[0]
+def _exact(push: Callable[[Array], Array], v: Array) -> Array:
+    """The right singular vector of the largest singular value."""
+    pull = jax.linear_transpose(push, v)
+
+    def normal(columns: Array) -> Array:
+        """JᵀJ times each column."""
+        return jax.vmap(lambda z: pull(push(z.reshape(v.shape)))[0].ravel(), 1, 1)(columns)
+
+    if v.size <= DENSE:
+        found = jnp.linalg.eigh(normal(jnp.eye(v.size, dtype=v.dtype)))[1][:, -1]
+    else:
+        others = jax.random.normal(jax.random.key(1), (v.size, BLOCK - 1), v.dtype)
+        found = lobpcg_standard(normal, jnp.concatenate([v.reshape(-1, 1), others], 1), MOST)[1][:, 0]
+    return found.reshape(v.shape)
