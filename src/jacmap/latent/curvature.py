@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from .._errors import ArgumentError
-from ._flat import Flat
+from .._flat import Flat
 
 Array = jax.Array
 
@@ -22,7 +22,7 @@ def curvature(f: Callable[[Any], Any], z: Any, u: Any, v: Any) -> Array:
     r, 0 on a plane or cylinder. NaN where u and v are parallel. Forms J (m×n), once. Raises `ArgumentError` where a
     direction's shape is not z's.
     """
-    flat = Flat.at(f, z)
+    flat = Flat.at(f, z, "z")
     directions = []
     for name, given in (("u", u), ("v", v)):
         given = jnp.asarray(given, flat.x.dtype)

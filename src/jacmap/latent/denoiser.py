@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from .._errors import ArgumentError
-from ._flat import Flat, square
+from .._flat import Flat, square
 from .directions import by_lanczos, is_small, leading_basis
 
 Array = jax.Array

@@ -12,8 +12,8 @@ import numpy as np
 from jax.experimental.sparse.linalg import lobpcg_standard
 
 from .._errors import ArgumentError
+from .._flat import Flat
 from .._lanczos import Products, largest
-from ._flat import Flat
 
 Array = jax.Array
 Product = Callable[[Array, Array], Array]  # (point, vector) → vector
@@ -57,7 +57,7 @@ def directions(
     z = jnp.asarray(z)
     if batch and (z.ndim == 0 or z.shape[0] == 0):
         raise ArgumentError(f"z: got shape {list(z.shape)} with batch=True, expected points along the first axis")
-    flat = Flat.at(f, z[0] if batch else z)
+    flat = Flat.at(f, z[0] if batch else z, "z")
     if not 1 <= k <= min(flat.m, flat.n):
         raise ArgumentError(f"k: got {k}, expected 1 to {min(flat.m, flat.n)}, the smaller side of J")
 

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from .._errors import ArgumentError
+from .._flat import Flat, square
 from .._questions import trace
-from ._flat import Flat, square
 
 Array = jax.Array
 
@@ -32,7 +32,7 @@ def divergence(f: Callable[[Any], Any], x: Any, *, probes: int | None = None, ke
     that many vectors of random signs drawn with `key` (a seed or a JAX key), and its standard error; one probe has
     none, and NaN stands for it. Works under `jit` and `vmap`. Raises `ArgumentError` where f changes the size.
     """
-    flat = Flat.at(f, x, "x")
+    flat = Flat.at(f, x)
     square(flat, "a field has a divergence")
     if probes is None:
         value = trace(flat.vector)(flat.x.ravel())

@@ -13,8 +13,8 @@ from scipy.optimize import least_squares
 from scipy.sparse import csr_matrix
 
 from .._errors import ArgumentError
+from .._flat import Flat
 from .._questions import jacobian
-from ._flat import Flat
 
 Array = jax.Array
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from .._errors import ArgumentError
-from ._flat import Flat
+from .._flat import Flat
 
 Array = jax.Array
 Likelihoods = Literal["gaussian", "bernoulli", "categorical"]
@@ -27,7 +27,7 @@ def metric(f: Callable[[Any], Any], z: Any, likelihood: Likelihoods = "gaussian"
     the last axis (F = diag(p) − p pᵀ). By products with J and Jᵀ, a few directions at a time. Works under `jit`,
     `vmap` and `grad`.
     """
-    flat = Flat.at(f, z)
+    flat = Flat.at(f, z, "z")
     information = _information(f, flat.x, likelihood)
     columns = jax.lax.map(
         lambda v: flat.pull(information(flat.push(v))), jnp.eye(flat.n, dtype=flat.x.dtype), batch_size=AT_ONCE

@@ -1,10 +1,8 @@
-"""A function of one array as one of a vector, and the checks of arguments that all fronts share."""
+"""The checks of arguments that all fronts share, and norms' duals."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -12,49 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._errors import ArgumentError
+from .._flat import Flat
 
 Array = jax.Array
 NORMS = (1, 2, np.inf)
 
-
-@dataclass(frozen=True, eq=False)
-class Flat:
-    """f and a point, flattened: `vector` is f of a vector, as a vector."""
-
-    f: Callable[[Any], Any]
-    x: Array
-    out_shape: tuple[int, ...]
-
-    @staticmethod
-    def at(f: Callable[[Any], Any], x: Any) -> Flat:
-        """Raises ArgumentError where f is not callable, x no real array, or f(x) no single real array."""
-        if not callable(f):
-            raise ArgumentError(f"f: got {type(f).__name__}, expected a function of one array")
-        x = real("x", x)
-        leaves = jax.tree_util.tree_leaves(jax.eval_shape(f, x))
-        if len(leaves) != 1 or not jnp.issubdtype(leaves[0].dtype, jnp.floating):
-            came = ", ".join(f"{leaf.dtype}{list(leaf.shape)}" for leaf in leaves) or "nothing"
-            raise ArgumentError(f"f: returned {came}, expected one array of real numbers")
-        return Flat(f, x, tuple(leaves[0].shape))
-
-    @property
-    def m(self) -> int:
-        return math.prod(self.out_shape)
-
-    @property
-    def n(self) -> int:
-        return int(self.x.size)
-
-    @property
-    def point(self) -> Array:
-        return jnp.ravel(self.x)
-
-    def vector(self, v: Array) -> Array:
-        return jnp.ravel(jax.tree_util.tree_leaves(self.f(v.reshape(self.x.shape)))[0])
-
-    def jacobian(self, v: Array) -> Array:
-        """J (m, n) at a vector, by the smaller side: for use inside compiled code."""
-        return (jax.jacrev if self.m <= self.n else jax.jacfwd)(self.vector)(v)
 
 
 def classifier(f: Callable[[Any], Any], x: Any) -> Flat:
@@ -66,14 +26,6 @@ def classifier(f: Callable[[Any], Any], x: Any) -> Flat:
             "more; map over a batch with jax.vmap"
         )
     return flat
-
-
-def real(name: str, x: Any) -> Array:
-    """x as an array of floats; raises ArgumentError."""
-    x = jnp.asarray(x)
-    if not jnp.issubdtype(x.dtype, jnp.floating):
-        raise ArgumentError(f"{name}: got {x.dtype}, expected real floating-point numbers; convert with float()")
-    return x
 
 
 def checked_norm(name: str, value: Any, among: tuple[Any, ...] = NORMS) -> Any:

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._errors import ArgumentError
+from .._flat import Flat
 from .._segments import segments
-from ._function import Flat
 from ._orders import interval_norm
 from .intervals import Region, enclose
 from .intervals.interval import Interval, contract

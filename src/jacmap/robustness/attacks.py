@@ -12,7 +12,8 @@ import numpy as np
 
 from .._dispatch import for_tensors_too
 from .._errors import ArgumentError
-from ._function import Flat, checked_label, checked_norm, checked_radius, classifier, steepest
+from .._flat import Flat
+from ._function import checked_label, checked_norm, checked_radius, classifier, steepest
 from ._orders import norm_of_vector
 
 Array = jax.Array

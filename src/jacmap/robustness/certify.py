@@ -12,7 +12,8 @@ import numpy as np
 
 from .._dispatch import for_tensors_too
 from .._errors import ArgumentError
-from ._function import Flat, checked_label, checked_norm, checked_radius, classifier
+from .._flat import Flat
+from ._function import checked_label, checked_norm, checked_radius, classifier
 from .attacks import Attack, negative_margin, pgd
 from .intervals import Region, enclose
 

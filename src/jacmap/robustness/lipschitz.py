@@ -12,7 +12,8 @@ import numpy as np
 
 from .._dispatch import for_tensors_too
 from .._errors import ArgumentError
-from ._function import Flat, checked_norm, checked_radius
+from .._flat import Flat
+from ._function import checked_norm, checked_radius
 from ._orders import interval_norm, matrix_norm, norm_of_vector
 from ._product import product_bound
 from .attacks import ascend, random_in_ball

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 
 from .._dispatch import for_tensors_too
 from .._errors import ArgumentError
-from ._function import Flat, checked_label, checked_norm, classifier, dual, steepest
+from .._flat import Flat
+from ._function import checked_label, checked_norm, classifier, dual, steepest
 from ._orders import norm_of_vector
 
 Array = jax.Array

@@ -12,8 +12,9 @@ import numpy as np
 
 from .._dispatch import for_tensors_too
 from .._errors import ArgumentError
+from .._flat import Flat
 from .._jacobian import linearize
-from ._function import Flat, checked_norm, dual, steepest
+from ._function import checked_norm, dual, steepest
 from ._orders import is_exact, matrix_norm, norm_of_vector
 
 Array = jax.Array

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from .._errors import ArgumentError
+from .._flat import Flat
 from .._questions import jacobian
-from ._function import Flat, steepest
+from ._function import steepest
 
 Array = jax.Array
 

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 
 from .._dispatch import for_tensors_too
 from .._errors import ArgumentError
-from ._function import Flat, checked_label, classifier
+from .._flat import Flat
+from ._function import checked_label, classifier
 from .attacks import Attack, Domain, negative_margin
 
 Array = jax.Array

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from jax.experimental.sparse.linalg import lobpcg_standard
 
 from .._errors import ArgumentError
-from ._function import checked_radius, real
+from .._flat import real
+from ._function import checked_radius
 from .convolution import Padding, convolution
 
 Array = jax.Array

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .._errors import ArgumentError
+from ._errors import ArgumentError
 
 Array = jax.Array
 
@@ -24,13 +24,11 @@ class Flat:
     out_shape: tuple[int, ...]
 
     @staticmethod
-    def at(f: Callable[[Any], Any], x: Any, name: str = "z") -> Flat:
+    def at(f: Callable[[Any], Any], x: Any, name: str = "x") -> Flat:
         """Raises ArgumentError where f is not callable, x no real array, or f(x) no single real array."""
         if not callable(f):
             raise ArgumentError(f"f: got {type(f).__name__}, expected a function of one array")
-        x = jnp.asarray(x)
-        if not jnp.issubdtype(x.dtype, jnp.floating):
-            raise ArgumentError(f"{name}: got {x.dtype}, expected real floating-point numbers; convert with float()")
+        x = real(name, x)
         leaves = jax.tree_util.tree_leaves(jax.eval_shape(f, x))
         if len(leaves) != 1 or not jnp.issubdtype(leaves[0].dtype, jnp.floating):
             came = ", ".join(f"{leaf.dtype}{list(leaf.shape)}" for leaf in leaves) or "nothing"
@@ -45,17 +43,33 @@ class Flat:
     def m(self) -> int:
         return math.prod(self.out_shape)
 
+    @property
+    def point(self) -> Array:
+        return jnp.ravel(self.x)
+
     def vector(self, v: Array) -> Array:
         """f of a vector, as a vector."""
         return jnp.ravel(jax.tree_util.tree_leaves(self.f(v.reshape(self.x.shape)))[0])
 
     def push(self, v: Array) -> Array:
         """J v."""
-        return jax.jvp(self.vector, (self.x.ravel(),), (v,))[1]
+        return jax.jvp(self.vector, (self.point,), (v,))[1]
 
     def pull(self, u: Array) -> Array:
         """Jᵀ u."""
-        return jax.vjp(self.vector, self.x.ravel())[1](u)[0]
+        return jax.vjp(self.vector, self.point)[1](u)[0]
+
+    def jacobian(self, v: Array) -> Array:
+        """J (m, n) at another vector, by the smaller side: for use inside compiled code."""
+        return (jax.jacrev if self.m <= self.n else jax.jacfwd)(self.vector)(v)
+
+
+def real(name: str, x: Any) -> Array:
+    """x as an array of floats; raises ArgumentError."""
+    x = jnp.asarray(x)
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise ArgumentError(f"{name}: got {x.dtype}, expected real floating-point numbers; convert with float()")
+    return x
 
 
 def square(f: Flat, what: str) -> None:
