@@ -17,7 +17,7 @@ from .intervals.interval import Interval, contract
 
 Array = jax.Array
 BETWEEN = (2, np.inf)  # norms by which values between segments are measured
-MERGED = 4  # at most so many neighbours become one
+MERGED = 6  # at most so many neighbours become one
 
 
 def product_bound(flat: Flat, region: Region, p: Any, q: Any) -> Array:

@@ -36,6 +36,17 @@ def peaked(f: Callable[[Array], Array]) -> Range:
     return over
 
 
+def computed_from_value(over: Range) -> Range:
+    """Also what is computed of a slope such as 1 − y², which loses all digits where y is nearly one."""
+
+    def wider(a: Interval) -> Interval:
+        found = over(a)
+        lost = 2 * TRANSCENDENTAL * jnp.finfo(a.lo.dtype).eps
+        return Interval(found.lo - lost, found.hi + lost)
+
+    return wider
+
+
 def negative(over: Range) -> Range:
     def turned(a: Interval) -> Interval:
         found = over(a)
@@ -114,13 +125,13 @@ FUNCTIONS: dict[str, tuple[Range, Range]] = {
         lambda a: where_positive(lambda b: rising(jnp.log1p)(a))(Interval(a.lo + 1, a.hi + 1)),
         lambda a: where_positive(reciprocal)(outward(a.lo + 1, a.hi + 1, 2)),
     ),
-    "logistic": (rising(jax.nn.sigmoid), peaked(_logistic_slope)),
+    "logistic": (rising(jax.nn.sigmoid), computed_from_value(peaked(_logistic_slope))),
     "rsqrt": (where_positive(falling(jax.lax.rsqrt)), where_positive(rising(lambda x: -0.5 * x**-1.5))),
     "sin": (sine, cosine),
     "sinh": (rising(jnp.sinh), lambda a: negative(peaked(lambda x: -jnp.cosh(x)))(a)),
     "sqrt": (rising(lambda x: jnp.sqrt(jnp.maximum(x, 0))), where_positive(falling(lambda x: 0.5 / jnp.sqrt(x)))),
     "square": (square, lambda a: Interval(2 * a.lo, 2 * a.hi)),
-    "tanh": (rising(jnp.tanh), peaked(_bell)),
+    "tanh": (rising(jnp.tanh), computed_from_value(peaked(_bell))),
 }
 
 
