@@ -86,7 +86,7 @@ def _candidates(problem: Problem, wanted: str | None) -> list[Candidate]:
     if problem.flat is None or (small and wanted is None):
         return found
     if not small and products(problem.pattern) <= LARGEST:
-        found += _on_normal(problem)
+        found += _on_normal(problem, wanted)
     multiplications = 4.0 * (m * n if small else problem.pattern.nnz) + 4 * (m + n)
     found.append(
         Candidate("products", "LSMR, a JVP and a VJP each", 1e-3 + 1e-7 * multiplications, 80.0 * (m + n), Products)
@@ -94,7 +94,7 @@ def _candidates(problem: Problem, wanted: str | None) -> list[Candidate]:
     return found
 
 
-def _on_normal(problem: Problem) -> list[Candidate]:
+def _on_normal(problem: Problem, wanted: str | None) -> list[Candidate]:
     """The ways on JᵀJ, by its pattern."""
     normal = Normal(problem.pattern)
     n, form = normal.n, 2e-4 + SCATTERED * (products(problem.pattern) + 2 * normal.nnz)
@@ -107,13 +107,17 @@ def _on_normal(problem: Problem) -> list[Candidate]:
         )
     ]  # fmt: skip
 
-    matrix = normal.matrix(np.ones(normal.nnz))
-    for order, how in ((np.arange(n), "in place"), (reverse_cuthill_mckee(matrix, symmetric_mode=True), "reordered")):
+    # In no order is the band narrower than half of the longest row.
+    least = int(np.diff(normal.indptr).max(initial=0)) // 2
+    for reorder in (False, True) if wanted == "banded" or BATCHED * n * least**2 < found[0].seconds else ():
+        matrix = normal.matrix(np.ones(normal.nnz)) if reorder else None
+        order = reverse_cuthill_mckee(matrix, symmetric_mode=True) if reorder else np.arange(n)
         place = np.empty(n, np.int64)
         place[order] = np.arange(n)
         width = int(np.abs(place[normal.rows] - place[normal.indices]).max(initial=0))
         if width < n / 4:
             seconds = form + 1e-4 + BATCHED * n * (width + 1) ** 2 + 1e-7 * n
+            how = "reordered" if reorder else "in place"
             text = f"Cholesky of JᵀJ, {width} diagonals above the main one, {how}"
             found.append(
                 Candidate("banded", text, seconds, 16.0 * n * (width + 1), lambda order=order: Banded(normal, order))  # type: ignore[misc]

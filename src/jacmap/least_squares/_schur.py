@@ -53,18 +53,23 @@ class Schur(_OnNormal):
         width = np.bincount(owner, minlength=len(sizes)) if len(sizes) else np.zeros(0, int)
         begin = np.concatenate([[0], np.cumsum(width)]).astype(np.int64)
         slot = slot.ravel() - begin[row[across]]
+        kinds, kind = np.unique(np.stack([sizes, width], 1), axis=0, return_inverse=True)
+        kind = kind.ravel().astype(np.min_scalar_type(len(kinds)))  # few kinds: sorted by radix
+        by_kind, ends = _parted(kind, len(kinds))
+        place = np.empty(len(sizes), np.int64)
+        place[by_kind] = np.arange(len(sizes)) - np.repeat(ends[:-1], np.diff(ends))
+        within, within_ends = _parted(kind[row[inside]], len(kinds))
+        beside, beside_ends = _parted(kind[row[across]], len(kinds))
         self.batches = []
-        for b, k in np.unique(np.stack([sizes, width], 1), axis=0) if len(sizes) else ():
-            mine = np.flatnonzero((sizes == b) & (width == k))
-            place = np.full(len(sizes), -1)
-            place[mine] = np.arange(len(mine))
+        for j, (b, k) in enumerate(kinds):
+            mine = by_kind[ends[j] : ends[j + 1]]
             inner = np.full((len(mine), b, b), normal.nnz)
-            at = inside[place[row[inside]] >= 0]
-            inner[place[labels[normal.rows[at]]], local[normal.rows[at]], local[normal.indices[at]]] = at
+            at = inside[within[within_ends[j] : within_ends[j + 1]]]
+            inner[place[row[at]], local[normal.rows[at]], local[normal.indices[at]]] = at
             outer = np.full((len(mine), b, k), normal.nnz)
-            here = place[row[across]] >= 0
-            at = across[here]
-            outer[place[labels[normal.rows[at]]], local[normal.rows[at]], slot[here]] = at
+            chosen = beside[beside_ends[j] : beside_ends[j + 1]]
+            at = across[chosen]
+            outer[place[row[at]], local[normal.rows[at]], slot[chosen]] = at
             border = pairs[begin[mine][:, None] + np.arange(k)] % max(size, 1)
             self.batches.append(Batch(members[first[mine][:, None] + np.arange(b)], border, inner, outer))
 
@@ -96,6 +101,11 @@ class Schur(_OnNormal):
                 rest = rest - np.matmul(half[:, :, :-1], p[self.kept][batch.border][:, :, None])[:, :, 0]
             p[batch.members] = _backward(lower, rest)
         return p
+
+
+def _parted(kind: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """(places by kind, where each kind begins, and the end)."""
+    return np.argsort(kind, kind="stable"), np.concatenate([[0], np.cumsum(np.bincount(kind, minlength=count))])
 
 
 def _forward(lower: np.ndarray, b: np.ndarray) -> np.ndarray:
