@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -133,7 +134,7 @@ def _result(
     run: Iteration, status: int, back: Callable[[np.ndarray], Any], text: str, index: Any
 ) -> LeastSquaresResult:
     best = optimality(run.x, run.gradient, run.low, run.high)
-    notes = list(run.notes)
+    notes: list[str] = []
     found = LeastSquaresResult(
         x=back(run.x), cost=run.cost, fun=run.r, jac=run.jacobian, grad=run.gradient, optimality=best,
         active_mask=active_mask(run.x, run.low, run.high), nfev=run.nfev, njev=run.njev, status=status, message=text,
@@ -144,8 +145,5 @@ def _result(
     if known and m * n**2 <= RANK_UP_TO and (free := int((found.active_mask == 0).sum())) and found.rank < free:
         notes.append(f"J has rank {found.rank} for {free} free unknowns: x is not unique")
     if notes:
-        found = LeastSquaresResult(
-            **{k: getattr(found, k) for k in found.__dataclass_fields__ if k not in ("notes", "message")},
-            message="; ".join([text, *notes]), notes=tuple(notes),
-        )  # fmt: skip
+        found = replace(found, message="; ".join([text, *notes]), notes=tuple(notes))
     return found

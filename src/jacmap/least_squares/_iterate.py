@@ -52,7 +52,6 @@ class Iteration:
         self.bad = self.where = ""
         self.last_step = 0.0
         self.goal = -1.0  # stop as soon as no residual is larger: for roots
-        self.notes: list[str] = []
         self.jacobian: Any = None
         self.gradient = np.full(problem.shape[1], np.nan)
 

@@ -16,7 +16,6 @@ Array = jax.Array
 NORMS = (1, 2, np.inf)
 
 
-
 def classifier(f: Callable[[Any], Any], x: Any) -> Flat:
     """`Flat` of a function that returns scores of at least two classes, one vector; raises ArgumentError."""
     flat = Flat.at(f, x)

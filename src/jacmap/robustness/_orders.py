@@ -31,9 +31,9 @@ def is_exact(shape: tuple[int, int], p: Any, q: Any) -> bool:
 def matrix_norm(M: Array, p: Any, q: Any) -> tuple[Array, Array]:
     """(upper, lower) of ‖M‖_{p→q}, M (m, n); equal where `is_exact`."""
     if p == 1:
-        return (value := jnp.max(_lengths(M.T, q), initial=0.0)), value
+        return (value := jnp.max(norm_of_vector(M.T, q), initial=0.0)), value
     if q == np.inf:
-        return (value := jnp.max(_lengths(M, dual(p)), initial=0.0)), value
+        return (value := jnp.max(norm_of_vector(M, dual(p)), initial=0.0)), value
     if p == q == 2:
         return (value := jnp.linalg.norm(M, 2)), value
     m, n = M.shape
@@ -42,7 +42,7 @@ def matrix_norm(M: Array, p: Any, q: Any) -> tuple[Array, Array]:
     q = 1 if (p, q) == (np.inf, 1) else 2
     if side <= SIGNS:
         signs = jnp.asarray([(1, *rest) for rest in itertools.product((1, -1), repeat=side - 1)], M.dtype)
-        return (value := jnp.max(_lengths(signs @ A.T, q))), value
+        return (value := jnp.max(norm_of_vector(signs @ A.T, q))), value
     spectral = jnp.linalg.norm(A, 2) * np.sqrt(A.shape[1])
     upper = jnp.minimum(norm_of_vector(jnp.sum(jnp.abs(A), axis=1), q),
                         spectral * (np.sqrt(A.shape[0]) if q == 1 else 1))  # fmt: skip
@@ -60,9 +60,9 @@ def interval_norm(lo: Array, hi: Array, p: Any, q: Any) -> Array:
     finite = jnp.all(jnp.isfinite(A))
     safe = jnp.where(jnp.isfinite(A), A, 0)
     if p == 1:
-        value = jnp.max(_lengths(safe.T, q), initial=0.0)
+        value = jnp.max(norm_of_vector(safe.T, q), initial=0.0)
     elif q == np.inf:
-        value = jnp.max(_lengths(safe, dual(p)), initial=0.0)
+        value = jnp.max(norm_of_vector(safe, dual(p)), initial=0.0)
     else:
         mid, rad = (jnp.where(jnp.isfinite(part), part, 0) for part in ((lo + hi) / 2, (hi - lo) / 2))
         value = jnp.minimum(_by_squaring(mid) + _of_nonnegative(rad), _of_nonnegative(safe))
@@ -107,10 +107,6 @@ def norm_of_vector(v: Array, p: Any) -> Array:
     return jnp.sum(jnp.abs(v), axis=-1) if p == 1 else jnp.max(jnp.abs(v), axis=-1, initial=0.0)
 
 
-def _lengths(rows: Array, p: Any) -> Array:
-    return norm_of_vector(rows, p)
-
-
 def _signed(shape: tuple[int, int], p: Any, q: Any) -> tuple[bool, int]:
     """(transpose?, length of the vector of signs) that makes ∞→1, ∞→2 or 2→1 a maximum over signs."""
     m, n = shape
@@ -131,4 +127,4 @@ def _power(A: Array, q: int) -> Array:
         return jnp.where(moved == 0, s, moved), None
 
     last, _ = jax.lax.scan(step, starts, None, length=STEPS)
-    return jnp.max(_lengths(last @ A.T, q))
+    return jnp.max(norm_of_vector(last @ A.T, q))

@@ -41,16 +41,21 @@ def product_bound(flat: Flat, region: Region, p: Any, q: Any) -> Array:
         matrices.append(found.slope)
         region = Region.box(found.value.lo, found.value.hi)
     count = len(matrices)
+    runs: list[list[Interval]] = []  # of each end, the product of its last 1, 2, ... segments
+    for end in range(1, count + 1):
+        merged = [matrices[end - 1]]
+        for start in range(end - 2, max(-1, end - 1 - MERGED), -1):
+            merged.append(contract(jnp.matmul, merged[-1].shape[1], merged[-1], matrices[start]))
+        runs.append(merged)
     best = []
     for between in BETWEEN:
         least: list[Any] = [jnp.ones((), flat.x.dtype)]
         for end in range(1, count + 1):
-            merged, ways = matrices[end - 1], []
-            for start in range(end - 1, max(-1, end - 1 - MERGED), -1):
-                if start < end - 1:
-                    merged = contract(jnp.matmul, merged.shape[1], merged, matrices[start])
+            ways = []
+            for length, part in enumerate(runs[end - 1], 1):
+                start = end - length
                 orders = (p if start == 0 else between, q if end == count else between)
-                ways.append(least[start] * interval_norm(merged.lo, merged.hi, *orders))
+                ways.append(least[start] * interval_norm(part.lo, part.hi, *orders))
             least.append(jnp.min(jnp.stack(ways)))
         best.append(least[-1])
     value = jnp.min(jnp.stack(best)) * (1 + 4 * count * jnp.finfo(flat.x.dtype).eps)

@@ -57,7 +57,7 @@ def fgsm(
     f: one point → scores (classes,). `norm`: infinity (the sign of the gradient), 2 or 1. `domain`: (least, largest)
     that an entry of x may have. `loss(scores, label)` is raised. Runs under `jit` and `vmap`. Raises ArgumentError.
     """
-    flat, label, p = classifier(f, x), label, checked_norm("norm", norm)
+    flat, p = classifier(f, x), checked_norm("norm", norm)
     label = checked_label(label, flat.m)
     slope = jax.grad(lambda v: loss(flat.vector(v), label))(flat.point)
     moved = _clipped(flat.point + checked_radius("radius", radius) * steepest(slope, p), domain)

@@ -14,6 +14,7 @@ from .._errors import ArgumentError
 from .._flat import Flat
 from ._function import checked_label, checked_norm, classifier, dual, steepest
 from ._orders import norm_of_vector
+from .attacks import negative_margin
 
 Array = jax.Array
 OVERSHOOT = 0.02
@@ -68,7 +69,7 @@ def margin(f: Callable[[Any], Any], x: Any, label: Any = None, *, norm: Any = 2,
     found, adversarial = _walk(flat, chosen, p, steps)
     return Margin(
         label=chosen,
-        value=scores[chosen] - jnp.max(jnp.where(jnp.arange(flat.m) == chosen, -jnp.inf, scores)),
+        value=-negative_margin(scores, chosen),
         distances=distances,
         rival=rival,
         distance=distances[rival],

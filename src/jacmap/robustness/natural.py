@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from .._errors import ArgumentError
+from .attacks import cross_entropy
 
 Array = jax.Array
 LOSSES = ("softmax", "squared")
@@ -105,6 +106,6 @@ def _of_squares(scores: Array, target: Array, J: Array) -> tuple[Array, Array]:
 
 _FACTORED = {"softmax": _of_softmax, "squared": _of_squares}
 _LOSS: dict[str, Callable[[Array, Array], Array]] = {
-    "softmax": lambda scores, label: jax.nn.logsumexp(scores) - jnp.take(scores, label),
+    "softmax": cross_entropy,
     "squared": lambda scores, target: jnp.sum((scores - target) ** 2) / 2,
 }

@@ -8,7 +8,18 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from .interval import TRANSCENDENTAL, Interval, Operand, as_interval, magnitude, outward, reciprocal, square, times
+from .interval import (
+    TRANSCENDENTAL,
+    Interval,
+    Operand,
+    as_interval,
+    magnitude,
+    mignitude,
+    outward,
+    reciprocal,
+    square,
+    times,
+)
 from .program import Step
 from .rule import Call, Rule, no_slope
 
@@ -30,8 +41,7 @@ def peaked(f: Callable[[Array], Array]) -> Range:
     """Of an even function that falls away from zero."""
 
     def over(a: Interval) -> Interval:
-        near = jnp.where((a.lo <= 0) & (a.hi >= 0), 0, jnp.minimum(jnp.abs(a.lo), jnp.abs(a.hi)))
-        return outward(f(magnitude(a)), f(near), TRANSCENDENTAL)
+        return outward(f(magnitude(a)), f(mignitude(a)), TRANSCENDENTAL)
 
     return over
 
@@ -88,8 +98,7 @@ def sine(a: Interval) -> Interval:
 
 
 def absolute(a: Interval) -> Interval:
-    least = jnp.where((a.lo <= 0) & (a.hi >= 0), 0, jnp.minimum(jnp.abs(a.lo), jnp.abs(a.hi)))
-    return Interval(least, magnitude(a))
+    return Interval(mignitude(a), magnitude(a))
 
 
 def sign(a: Interval) -> Interval:

@@ -48,6 +48,11 @@ def magnitude(a: Operand) -> Array:
     return jnp.maximum(jnp.abs(a.lo), jnp.abs(a.hi)) if isinstance(a, Interval) else jnp.abs(a)
 
 
+def mignitude(a: Interval) -> Array:
+    """min |a| over the interval."""
+    return jnp.where((a.lo <= 0) & (a.hi >= 0), 0, jnp.minimum(jnp.abs(a.lo), jnp.abs(a.hi)))
+
+
 def outward(lo: Array, hi: Array, roundings: int = 0) -> Interval:
     """[lo, hi] widened by so many roundings of each end; not a number becomes infinite."""
     if not jnp.issubdtype(jnp.result_type(lo), jnp.floating):
@@ -80,7 +85,7 @@ def times(a: Operand, b: Operand) -> Interval:
 
 
 def square(a: Interval) -> Interval:
-    least = jnp.where((a.lo <= 0) & (a.hi >= 0), 0, jnp.minimum(jnp.abs(a.lo), jnp.abs(a.hi)))
+    least = mignitude(a)
     return Interval(jnp.maximum(outward(least * least, least, ARITHMETIC).lo, 0),
                     outward(least, magnitude(a) ** 2, ARITHMETIC).hi)  # fmt: skip
 

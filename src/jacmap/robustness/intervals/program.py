@@ -5,7 +5,8 @@ Of a function with a custom derivative the body counts, not the rule: bounds are
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,19 +53,16 @@ def read(f: Callable[[Any], Any], x: Any) -> Program:
     """f of one array to one array, at the shape of x."""
     closed = jax.make_jaxpr(f)(x)
     found = Program([], {}, 0, 0)
-    made = _open(closed.jaxpr, closed.consts, [0], found)
+    made = _open(closed.jaxpr, closed.consts, [0], found, itertools.count(1))
     return Program(found.steps, found.known, 0, made[0])
 
 
-def _open(jaxpr: Any, constants: Any, inputs: list[int], program: Program) -> list[int]:
+def _open(jaxpr: Any, constants: Any, inputs: list[int], program: Program, fresh: Iterator[int]) -> list[int]:
     """Append the steps of a jaxpr whose inputs have these numbers; gives the numbers of its outputs."""
     number = dict(zip(jaxpr.invars, inputs, strict=True))
 
-    def new() -> int:
-        return 1 + len(program.known) + sum(len(step.makes) for step in program.steps)
-
     def known(value: Any) -> int:
-        program.known[key := new()] = value
+        program.known[key := next(fresh)] = value
         return key
 
     def number_of(atom: Any) -> int:
@@ -77,10 +75,9 @@ def _open(jaxpr: Any, constants: Any, inputs: list[int], program: Program) -> li
         if eqn.primitive.name in CALLS:
             body = next(eqn.params[name] for name in BODIES if name in eqn.params)
             inner, consts = (body.jaxpr, body.consts) if hasattr(body, "consts") else (body, ())
-            made = _open(inner, consts, reads, program)
+            made = _open(inner, consts, reads, program, fresh)
         else:
-            first = new()
-            made = list(range(first, first + len(eqn.outvars)))
+            made = [next(fresh) for _ in eqn.outvars]
             program.steps.append(Step(eqn.primitive, eqn.params, tuple(reads), tuple(made)))
         number.update(zip(eqn.outvars, made, strict=True))
     return [number_of(atom) for atom in jaxpr.outvars]
