@@ -289,7 +289,7 @@ class Transform:
     def _make(self, sig: backend.Signature, call: backend.Call, traced: backend.Traced) -> Entry:
         itemsize = max(a.dtype.itemsize for a in traced.inputs)
         folds = LARGEST if traced.one_dtype else 0
-        limits = Limits(self.memory, itemsize, folds=folds, batch=batch_bytes(traced.graph))
+        limits = Limits(self.memory, itemsize, folds=folds, batch=batch_bytes(traced.graph), apart=True)
         planned = self._planned(sig, traced, limits)
         if not planned.candidates:
             reasons = "; ".join(f"{name}: {why}" for name, why in planned.rejected)

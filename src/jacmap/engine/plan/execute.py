@@ -82,7 +82,11 @@ def _coloured(recipe: Coloured, read: Readout, run: Runner) -> Any:
     if colouring.forward:
         seeds = run.one_hot(colouring.column_colours, colouring.forward)
         # Pass after pass: each is as contiguous as f itself, which is faster than entries of all passes side by side.
-        parts.append(run.push(seeds, recipe.chunk, dropped=recipe.dropped).T)
+        pushed, start = [], 0
+        for count, still in recipe.parts or ((colouring.forward, recipe.dropped),):
+            pushed.append(run.push(seeds[:, start : start + count], recipe.chunk, dropped=still).T)
+            start += count
+        parts.append(run.concatenate(pushed))
     if colouring.reverse:
         seeds = run.one_hot(colouring.row_colours, colouring.reverse).T
         parts.append(run.pull(seeds, recipe.chunk, dropped=recipe.dropped))

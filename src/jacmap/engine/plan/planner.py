@@ -13,7 +13,9 @@ from ..._errors import StructureError
 from ..graph import Graph, Pattern, jacobian_pattern
 from ..graph.cuts import Cut, boundaries, nodes_between, rank_bound
 from ..graph.propagate import LARGEST_PATTERN
+from ..graph.reach import Reach, reach
 from . import cost
+from .apart import Parts, colour_apart, passes_apart
 from .bracket import best_bracket
 from .colouring import Colouring, colour_both, colour_columns, colour_rows
 from .demand import undemanded
@@ -41,7 +43,7 @@ class Limits:
 
     `alive`: arrays of the widest value's size that the backend holds at once per seed, on the way of a batch of passes.
     `folds`: entries of a constant that it computes once, ahead; 0: it does not. `batch`: bytes beyond which passes one
-    after another are quicker than a batch of them.
+    after another are quicker than a batch of them. `apart`: are passes run without what stands still in them?
     """
 
     memory: float | None = None
@@ -49,6 +51,7 @@ class Limits:
     alive: float = 2.0
     folds: int = 0
     batch: float = math.inf
+    apart: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,12 +114,13 @@ def make_plan(
         wanted = question.wanted(pattern.tocsr())
         if not shows(known[1], pattern.tocsr(), wanted):
             raise StructureError("the saved colouring does not show every entry; delete the file and plan anew")
-        found.append(_recipe(graph, question, known[1], wanted, frozenset()))
+        kinds = _kinds(graph, limits, known[1].forward)
+        found.append(_recipe(graph, question, known[1], wanted, frozenset(), kinds))
     elif question.kind != "dense" or not plain_is_best:
         csr = pattern.tocsr()
         wanted = question.wanted(csr)
         if wanted.nnz <= LARGEST_COLOURED:
-            coloured, lower = _coloured(graph, question, csr, wanted, forward, reverse)
+            coloured, lower = _coloured(graph, question, csr, wanted, forward, reverse, limits)
             found += coloured
     if question.kind == "dense" and min(pattern.shape) > 1 and len(graph.active_nodes) > 1:
         cuts = boundaries(graph)
@@ -153,19 +157,29 @@ def _plain(graph: Graph, question: Question, forward: bool, reverse: bool) -> li
 
 
 def _coloured(
-    graph: Graph, question: Question, pattern: csr_array, wanted: csr_array, forward: bool, reverse: bool
-) -> tuple[list[Recipe], int]:
+    graph: Graph, question: Question, pattern: csr_array, wanted: csr_array, forward: bool, reverse: bool,
+    limits: Limits,
+) -> tuple[list[Recipe], int]:  # fmt: skip
     found: list[Recipe] = []
     tried: list[Colouring] = []
+    kinds = _kinds(graph, limits, int(np.diff(wanted.indptr).max(initial=0))) if forward else None
+
+    def columns() -> Colouring:
+        apart = None if kinds is None else colour_apart(pattern, wanted, kinds.kinds, EFFORT)
+        return apart or colour_columns(pattern, wanted, effort=EFFORT)
+
+    def rows() -> Colouring:
+        return colour_rows(pattern, wanted, effort=EFFORT)
+
     # The side with the lower bound that promises more goes first; the other one only if it could still win.
-    sides = [(int(np.diff(wanted.indptr).max(initial=0)), colour_columns)] if forward else []
+    sides = [(int(np.diff(wanted.indptr).max(initial=0)), columns)] if forward else []
     if reverse:
-        sides.append((int(np.bincount(wanted.indices, minlength=1).max()), colour_rows))
+        sides.append((int(np.bincount(wanted.indices, minlength=1).max()), rows))
     if wanted.nnz == 0:
         sides = sides[:1]
     for bound, colour in sorted(sides, key=lambda side: side[0]):
         if not tried or bound < tried[0].passes:
-            tried.append(colour(pattern, wanted, effort=EFFORT))
+            tried.append(colour())
     lower = min((c.lower_bound for c in tried), default=0)
     if forward and reverse and min(c.passes for c in tried) > 3 and _has_dense_lines(pattern):
         both = colour_both(pattern, wanted, effort=EFFORT)
@@ -173,7 +187,7 @@ def _coloured(
             tried.append(both)
     for colouring in tried:
         if shows(colouring, pattern, wanted):
-            found.append(_recipe(graph, question, colouring, wanted, frozenset()))
+            found.append(_recipe(graph, question, colouring, wanted, frozenset(), kinds))
     if not question.needs_all and min((c.passes for c in tried), default=0) > 1:
         found += _demanded(graph, question, wanted, forward, reverse)
     return found, lower
@@ -186,9 +200,16 @@ def _has_dense_lines(pattern: csr_array) -> bool:
     return all(line.max(initial=0) > 2 * line.mean() + 1 for line in (rows, cols))
 
 
+def _kinds(graph: Graph, limits: Limits, passes: int) -> Reach | None:
+    """The kinds of columns, where the work of so many passes is such that it is worth to tell them apart."""
+    worth = limits.apart and passes > 1 and passes * graph.pass_work > cost.KERNEL * len(graph.active_nodes)
+    return reach(graph) if worth else None
+
+
 def _recipe(
-    graph: Graph, question: Question, colouring: Colouring, wanted: csr_array, dropped: frozenset[tuple[int, int]]
-) -> Coloured:
+    graph: Graph, question: Question, colouring: Colouring, wanted: csr_array, dropped: frozenset[tuple[int, int]],
+    kinds: Reach | None = None,
+) -> Coloured:  # fmt: skip
     names = {"columns": "column colouring", "rows": "row colouring", "both": "two-sided colouring"}
     if colouring.passes == 0:
         return Coloured(name="all zero", cost=0.0, note="no entry can be nonzero", colouring=colouring)
@@ -197,6 +218,12 @@ def _recipe(
     note = colouring.order + (f"; at least {colouring.lower_bound}" if colouring.lower_bound else "")
     if dropped:
         note += f"; {len(dropped)} tangents that the question does not need are dropped"
+    apart = None if kinds is None else passes_apart(graph, kinds, colouring)
+    parts: Parts = ()
+    if apart is not None:
+        parts, saved = apart
+        estimate -= saved
+        note += f"; {len(parts)} groups of passes, each without the tangents that are zero in it"
     return Coloured(
         name=names[colouring.side] + (" of what is asked" if dropped else ""),
         forward=colouring.forward,
@@ -205,6 +232,7 @@ def _recipe(
         note=note,
         colouring=colouring,
         dropped=dropped,
+        parts=parts,
     )
 
 
@@ -304,7 +332,8 @@ def _few(cuts: Sequence[Cut]) -> list[Cut]:
 def _chunked(recipe: Recipe, graph: Graph, limits: Limits) -> Recipe:
     """The recipe with its batches cut to the memory bound, and its memory estimated."""
     per_seed = cost.seed_bytes(graph, limits.itemsize, limits.alive)
-    seeds = max(recipe.forward, recipe.reverse, 1)
+    forward = max((count for count, _ in recipe.parts), default=0) if isinstance(recipe, Coloured) else 0
+    seeds = max(forward or recipe.forward, recipe.reverse, 1)
     chunk = 0
     note = recipe.note
     if limits.memory is not None and seeds * per_seed > limits.memory:

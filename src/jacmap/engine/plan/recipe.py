@@ -48,11 +48,13 @@ class Scaled(Recipe):
 class Coloured(Recipe):
     """Seeds shared by columns (rows) that never meet; entries are read off the compressed result.
 
-    `dropped`: edges (node position, input position) whose tangents the question does not need.
+    `dropped`: edges (node position, input position) whose tangents the question does not need. `parts`: how many
+    forward passes follow each other along which the same edges' tangents are zero, and these edges.
     """
 
     colouring: Colouring
     dropped: frozenset[tuple[int, int]] = frozenset()
+    parts: tuple[tuple[int, frozenset[tuple[int, int]]], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,11 +32,11 @@ class Runner:
 
     def push(self, seeds: Any, chunk: int = 0, between: Any = None, dropped: Dropped = frozenset()) -> Any:
         function, x = self._function(between)
+        parts = self._at_point() if dropped else None
 
         def one(tangent: Any) -> Any:
-            if dropped:
-                assert self.parts is not None
-                return self.parts.tangent(tangent.astype(x.dtype), dropped)
+            if parts is not None:
+                return parts.tangent(tangent.astype(x.dtype), dropped)
             return jax.jvp(function, (x,), (tangent.astype(x.dtype),))[1]
 
         if not chunk or chunk >= seeds.shape[1]:
@@ -46,8 +46,7 @@ class Runner:
     def pull(self, seeds: Any, chunk: int = 0, between: Any = None, dropped: Dropped = frozenset()) -> Any:
         function, x = self._function(between)
         if dropped:
-            assert self.parts is not None
-            y, parts = jax.eval_shape(function, x), self.parts
+            y, parts = jax.eval_shape(function, x), self._at_point()
             pullback = jax.linear_transpose(lambda tangent: parts.tangent(tangent, dropped), x)
         else:
             y, pullback = jax.vjp(function, x)
@@ -58,6 +57,11 @@ class Runner:
         if not chunk or chunk >= seeds.shape[0]:
             return jax.vmap(one)(seeds)
         return _in_turn(one, seeds, chunk)
+
+    def _at_point(self) -> Parts:
+        """The parts with f's values worked out here: inside a pass they would be its own, and leak from it."""
+        assert self.parts is not None and self.parts.primal is not None
+        return self.parts
 
     def _function(self, between: tuple[Cut, Cut] | None) -> tuple[Flat, Any]:
         if between is None:
@@ -144,7 +148,7 @@ class Parts:
 
     def tangent(self, direction: Any, dropped: Dropped) -> Any:
         """The outputs' tangent along a direction, without what comes through the dropped edges."""
-        env = dict(self.fixed) | dict(zip(self.graph.inputs, self.inputs, strict=True))
+        env = dict(self.primal)
         shapes = [(a.shape, a.dtype) for a in self.inputs]
         along = {v: t[None] for v, t in zip(self.graph.inputs, split(direction, shapes), strict=True)}
         sweep(list(enumerate(self.graph.nodes)), env, along, 1, dropped)

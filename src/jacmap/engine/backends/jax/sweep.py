@@ -91,7 +91,7 @@ def sweep(
             if (position, i) in (masks or {})
         }
         outs, found = step(node, [env[v] for v in node.inputs], along, count, weights)
-        env.update(zip(node.outputs, outs, strict=True))
+        env.update({v: out for v, out in zip(node.outputs, outs, strict=True) if v not in env})
         tangents.update({v: t for v, t in zip(node.outputs, found, strict=True) if t is not None})
 
 
