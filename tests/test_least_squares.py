@@ -9,6 +9,8 @@ import pytest
 import scipy.optimize
 
 import jacmap as jm
+from jacmap.least_squares._strategies import FIRST, WITHIN, Levenberg
+from jacmap.least_squares._ways import Dense
 
 T = np.linspace(0.0, 3.0, 40)
 Y = 2.5 * np.exp(-1.3 * T) + 0.5 + 0.05 * np.random.default_rng(0).standard_normal(40)
@@ -293,3 +295,44 @@ def test_a_bound_on_memory_leads_to_products() -> None:
     assert found.plan.name == "products" and found.success
     with pytest.raises(jm.ArgumentError, match="never formed"):
         found.covariance()
+
+
+@pytest.mark.parametrize("loss", ["huber", "soft_l1", "cauchy"])
+def test_outliers_at_the_start_do_not_stop_it_short(loss: str) -> None:
+    """Far from the data every residual is an outlier, where the losses' own curvature is nothing or negative."""
+    t = np.linspace(0, 3, 60)
+    seen = 2 * np.exp(-1.3 * t) + 0.001 * np.sin(40 * t)
+
+    def f(x):
+        return (x[0] * jnp.exp(-x[1] * t) - seen) / 0.001
+
+    for method in ("lm", "dogleg"):
+        for way in ("dense", "products"):
+            found = jm.least_squares(f, [-1.0, 0.2], loss=loss, method=method, linear_solver=way, max_nfev=1000)
+            assert found.success and np.allclose(found.x, [2, 1.3], atol=0.01), (method, way, found.x)
+
+
+def test_damping_may_fall_to_nothing_where_columns_shrink() -> None:
+    """DENSCHND (CUTEst): J vanishes at the root; with damping by its largest columns the steps would be none."""
+
+    def f(x):
+        return jnp.stack([x[0] ** 2 + x[1] ** 3 - x[2] ** 4, 2 * x[0] * x[1] * x[2], 2 * x[0] * x[1] - 3 * x[1] * x[2]
+                          + x[0] * x[2]])  # fmt: skip
+
+    assert jm.least_squares(f, [10.0, 10.0, 10.0], gtol=1e-12, ftol=1e-15, xtol=1e-15).nfev < 60
+
+
+def test_a_step_has_the_length_of_the_trust_radius() -> None:
+    J, r = np.random.default_rng(3).standard_normal((2, 20, 6))[0] * 10.0 ** np.arange(6), np.ones(20)
+    way, strategy = Dense(), Levenberg()
+    way.load(J)
+    scale = np.linalg.norm(J, axis=0)
+
+    def solve(damping):
+        return way.step(r, np.maximum(damping, 1e-30 * scale**2), np.ones(6, bool))
+
+    longest = np.linalg.norm(scale * solve(np.zeros(6)))
+    for share in (0.9, 0.3, 1e-2, 1e-4):
+        strategy.begin(share * longest / FIRST)
+        length = np.linalg.norm(scale * strategy.propose(solve, J.T @ r, scale, 0.0))
+        assert 1 / WITHIN <= length / (share * longest) <= WITHIN

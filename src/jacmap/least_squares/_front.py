@@ -102,7 +102,7 @@ def least_squares(
         }  # fmt: skip
         run, status, text = foreign_least_squares(method, problem, x, data, plan, way, max_nfev, wishes)
         return _result(run, status, back, text, numbered(x0))
-    run = Iteration(problem, data, plan, way, STRATEGIES[method](), loss, f_scale, scale, low, high)
+    run = Iteration(problem, data, plan, way, STRATEGIES[method](plan.form), loss, f_scale, scale, low, high)
     status = run.minimise(x, tolerances)
     text = MESSAGES[status].format(
         optimality=optimality(run.x, run.gradient, low, high), max_nfev=max_nfev, bad=run.bad, where=run.where,

@@ -65,6 +65,7 @@ class Iteration:
         self.where = "at x0"
         if not self._linearise():
             return -3
+        self.strategy.begin(float(np.linalg.norm(self.unit * self.x)) or float(np.linalg.norm(self.residual)))
         while float(np.abs(self.r).max()) > self.goal:
             if optimality(self.x, self.gradient, self.low, self.high) <= tolerances.gtol:
                 return self._converged(1)
@@ -97,9 +98,11 @@ class Iteration:
         self.residual = s * self.r
         self.gradient = self.scaled.T @ self.residual
         self.way.load(self.scaled)
+        norms = self._norms()
         if not self.fixed_scale:
-            self.unit = self._norms() if self.njev == 1 else np.maximum(self.unit, self._norms())
+            self.unit = norms if self.njev == 1 else np.maximum(self.unit, norms)
             self.unit[self.unit == 0] = 1
+        self.least = self.way.least * np.where(norms > 0, norms, self.unit) ** 2
         return True
 
     def _norms(self) -> np.ndarray:
@@ -112,6 +115,7 @@ class Iteration:
         return np.linalg.norm(self.scaled, axis=0)
 
     def _solve(self, damping: np.ndarray) -> np.ndarray | None:
+        damping = np.maximum(damping, self.least)
         if not self.bounded:
             return self.way.step(self.residual, damping, np.ones(len(self.x), bool))
         free = free_of(self.x, self.gradient, self.low, self.high)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+SHARE = 0.3  # of the curvature of reweighted least squares: 1 converges slowly, 0 stops short among many outliers
+
 # z = (r / f_scale)² -> (ρ, ρ', ρ''), as SciPy documents them (all are z to first order at 0).
 Loss = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
 
@@ -58,12 +60,13 @@ def cost(loss: str, scale: float, r: np.ndarray) -> float:
 def weights(loss: str, scale: float, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(w, s): rows of J times w and residuals s·r make JᵀJ and Jᵀr the robust cost's Gauss-Newton matrix and gradient.
 
-    Triggs et al., "Bundle adjustment: a modern synthesis" (2000), section 4.3; the curvature is kept positive as SciPy
-    does.
+    Triggs et al., "Bundle adjustment: a modern synthesis" (2000), section 4.3. Far out, where ρ bends down, their
+    curvature is zero or negative: it is kept at a share of ρ', the curvature of reweighted least squares (Holland and
+    Welsch 1977), with which the step of an outlier is no longer than the model holds.
     """
     if loss == "linear":
         return np.ones_like(r), np.ones_like(r)
     z = (r / scale) ** 2
     _, first, second = LOSSES[loss](z)
-    w = np.sqrt(np.maximum(first + 2 * second * z, np.finfo(float).eps))
+    w = np.sqrt(np.maximum(first + 2 * second * z, SHARE * first))
     return w, first / w

@@ -15,7 +15,7 @@ from ._newton import Krylov, Newton, NewtonRun, newton
 from ._optimistix import foreign_name, foreign_root, is_solver
 from ._problem import prepare
 from ._result import RootResult, first_bad
-from ._strategies import Levenberg
+from ._strategies import levenberg
 
 METHODS = ("newton", "krylov", "lm")
 MESSAGES = {
@@ -82,7 +82,8 @@ def root(
     if run.status == -4:
         step_plan, step_way = planned(problem, memory, linear_solver)
         every = np.full(n, np.inf)
-        fallback = Iteration(problem, data, step_plan, step_way, Levenberg(), "linear", 1.0, None, -every, every)
+        strategy = levenberg(step_plan.form)
+        fallback = Iteration(problem, data, step_plan, step_way, strategy, "linear", 1.0, None, -every, every)
         fallback.goal = tol
         ended = fallback.minimise(run.x, Tolerances.of(problem.dtype, 1e-15, 1e-15, 0.0, max(limit - run.nfev, 1)))
         size = float(np.abs(fallback.r).max())

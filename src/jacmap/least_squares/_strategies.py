@@ -11,13 +11,20 @@ import numpy as np
 Solve = Callable[[np.ndarray], np.ndarray | None]
 
 TINY = 1e-14  # damping, relative to the column norms' squares, that stands for none: keeps rank-deficient J solvable
-MOST = 1e16
+FIRST = 0.3  # the first trust radius, as a share of ‖D x0‖
+WITHIN = 1.1  # the length of a damped step over the trust radius, or its inverse, that is near enough
+MOST_SOLVES = 12
+LEAST = 1e-300  # a trust radius below which no step is left
+MOST = 1e16  # damping above which none is
 
 
 class Strategy(Protocol):
     """`propose` a step; `learn` how it did: the ratio of the cost's fall to the predicted one, -1 for NaN."""
 
     name: str
+
+    def begin(self, reach: float) -> None:
+        """`reach` is ‖D x0‖, or ‖r‖ where that is zero: they have the same units."""
 
     def propose(self, solve: Solve, gradient: np.ndarray, scale: np.ndarray, curvature: float) -> np.ndarray | None:
         """p (n,); `scale` D (n,), `curvature` ‖J D⁻² g‖²."""
@@ -29,20 +36,27 @@ class Strategy(Protocol):
         """No step of any size is left to try."""
 
 
-class Levenberg:
-    """(JᵀJ + λD²) p = −g; λ by Nielsen's rule (1999, "Damping parameter in Marquardt's method", IMM-REP-1999-05)."""
+class Damped:
+    """(JᵀJ + λD²) p = −g, one solve a step; λ by Nielsen's rule (1999, "Damping parameter in Marquardt's method").
+
+    For many unknowns: a solve is dear there, and damping holds each unknown by its own curvature, where one radius for
+    all would be used up by the few that the data hardly hold (a landmark seen from one side).
+    """
 
     name = "lm"
 
     def __init__(self) -> None:
         self.damping, self.factor = 1e-3, 2.0
 
+    def begin(self, reach: float) -> None:
+        """There is no radius."""
+
     def propose(self, solve: Solve, gradient: np.ndarray, scale: np.ndarray, curvature: float) -> np.ndarray | None:
         return solve(self.damping * scale**2)
 
     def learn(self, ratio: float, length: float) -> None:
         if ratio > 0:
-            self.damping = max(self.damping * max(0.1, 1 - (2 * ratio - 1) ** 3), TINY)
+            self.damping = max(self.damping * max(0.1, 1 - (2 * ratio - 1) ** 3), 1e-30)
             self.factor = 2.0
         else:
             self.damping = max(self.damping, 1e-12) * self.factor
@@ -50,6 +64,70 @@ class Levenberg:
 
     def refused(self) -> bool:
         return self.damping > MOST
+
+
+class Levenberg:
+    """(JᵀJ + λD²) p = −g, with λ = 0 where that step is within the trust radius, else such that ‖D p‖ is the radius.
+
+    Moré 1978, "The Levenberg-Marquardt algorithm: implementation and theory". λ is found by the secant of 1/‖D p(λ)‖,
+    which is nearly straight (Hebden 1973), kept between bounds. For ways whose factors serve every λ.
+    """
+
+    name = "lm"
+
+    def __init__(self) -> None:
+        self.radius, self.damping = 1.0, 0.0
+        self.cut = False
+        self.newton: tuple[np.ndarray | None, float] | None = None  # the undamped step of this J, and its length
+
+    def begin(self, reach: float) -> None:
+        self.radius = FIRST * reach or 1.0
+
+    def propose(self, solve: Solve, gradient: np.ndarray, scale: np.ndarray, curvature: float) -> np.ndarray | None:
+        self.newton = p, length = self.newton or _step(solve, 0.0, scale)
+        self.cut = length > WITHIN * self.radius
+        largest = float(np.linalg.norm(gradient / scale)) / self.radius  # λ at which any J's step is short enough
+        if not self.cut or not 0 < largest < np.inf:
+            self.damping = 0.0
+            return p
+        low, high = 0.0, largest
+        damping = self.damping if 0 < self.damping < largest else 1e-3 * largest
+        before: tuple[float, float] | None = None
+        for _ in range(MOST_SOLVES):
+            self.damping = damping
+            p, length = _step(solve, damping, scale)
+            if self.radius <= WITHIN * length and length <= WITHIN * self.radius:
+                break
+            low, high = (damping, high) if length > self.radius else (low, damping)
+            now = (damping, 1 / length) if 0 < length < np.inf else None
+            damping = _secant(before, now, 1 / self.radius)
+            before = now or before
+            if not low < damping < high:
+                damping = max(np.sqrt(low * high), 1e-3 * high)
+        return p
+
+    def learn(self, ratio: float, length: float) -> None:
+        if ratio > 0:
+            self.newton = None
+        if ratio < 0.25:
+            self.radius = 0.25 * (min(self.radius, length) if length > 0 else self.radius)
+        elif ratio > 0.75 and self.cut:
+            self.radius *= 2
+
+    def refused(self) -> bool:
+        return self.radius < LEAST
+
+
+def _step(solve: Solve, damping: float, scale: np.ndarray) -> tuple[np.ndarray | None, float]:
+    p = solve(damping * scale**2)
+    return p, np.inf if p is None else float(np.linalg.norm(scale * p))
+
+
+def _secant(first: tuple[float, float] | None, second: tuple[float, float] | None, goal: float) -> float:
+    """Where the line through two points reaches the goal; NaN where there are no two."""
+    if first is None or second is None or first[1] == second[1]:
+        return np.nan
+    return second[0] + (goal - second[1]) * (second[0] - first[0]) / (second[1] - first[1])
 
 
 class Dogleg:
@@ -60,6 +138,9 @@ class Dogleg:
     def __init__(self) -> None:
         self.radius: float | None = None
         self.cut = False
+
+    def begin(self, reach: float) -> None:
+        """The first radius is the length of the first Gauss-Newton step."""
 
     def propose(self, solve: Solve, gradient: np.ndarray, scale: np.ndarray, curvature: float) -> np.ndarray | None:
         newton = solve(TINY * scale**2)
@@ -87,7 +168,7 @@ class Dogleg:
             self.radius *= 2
 
     def refused(self) -> bool:
-        return self.radius is not None and self.radius < 1e-300
+        return self.radius is not None and self.radius < LEAST
 
 
 class GaussNewton:
@@ -97,6 +178,9 @@ class GaussNewton:
 
     def __init__(self) -> None:
         self.share = 1.0
+
+    def begin(self, reach: float) -> None:
+        """There is no radius."""
 
     def propose(self, solve: Solve, gradient: np.ndarray, scale: np.ndarray, curvature: float) -> np.ndarray | None:
         found = solve(TINY * scale**2)
@@ -120,11 +204,16 @@ def _crossing(inner: np.ndarray, outer: np.ndarray, scale: np.ndarray, radius: f
     return inner + min(max(t, 0.0), 1.0) * (outer - inner)
 
 
-# SciPy's "trf" and "dogbox" name how bounds are met; here every method meets them alike.
-STRATEGIES: dict[str, Callable[[], Strategy]] = {
-    "lm": Levenberg,
-    "trf": Levenberg,
-    "dogleg": Dogleg,
-    "dogbox": Dogleg,
-    "gauss-newton": GaussNewton,
+def levenberg(form: str) -> Strategy:
+    """Levenberg-Marquardt for the form of J (`StepPlan.form`)."""
+    return Levenberg() if form == "array" else Damped()
+
+
+# By the form of J. SciPy's "trf" and "dogbox" name how bounds are met; here every method meets them alike.
+STRATEGIES: dict[str, Callable[[str], Strategy]] = {
+    "lm": levenberg,
+    "trf": levenberg,
+    "dogleg": lambda form: Dogleg(),
+    "dogbox": lambda form: Dogleg(),
+    "gauss-newton": lambda form: GaussNewton(),
 }

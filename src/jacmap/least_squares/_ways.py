@@ -17,7 +17,9 @@ from ._normal import Normal
 
 
 class Way(Protocol):
-    """What the driver needs."""
+    """What the driver needs. `least`: the damping, relative to the squares of J's columns, that it needs to work."""
+
+    least: float
 
     def load(self, jacobian: Any) -> None:
         """Take the numbers of J: an array, a CSR matrix or a `LinearOperator`."""
@@ -28,6 +30,8 @@ class Way(Protocol):
 
 class Dense:
     """QR of J once, then of [R; √d] for each damping: the condition number is not squared."""
+
+    least = 1e-30
 
     def load(self, jacobian: np.ndarray) -> None:
         self.J = jacobian
@@ -56,6 +60,8 @@ class Dense:
 
 class _OnNormal:
     """What the ways on JᵀJ share: its numbers, with the lines of fixed unknowns replaced by those of the identity."""
+
+    least = 1e-14
 
     def __init__(self, normal: Normal):
         self.normal = normal
@@ -112,6 +118,8 @@ class Sparse(_OnNormal):
 
 class Products:
     """LSMR on [J; √d] with products by J and Jᵀ, scaled by the damping: no matrix is formed."""
+
+    least = 1e-14
 
     def __init__(self, tolerance: float = 1e-10, most: int = 500):
         self.tolerance, self.most = tolerance, most
