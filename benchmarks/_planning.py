@@ -36,7 +36,7 @@ def pattern(f: Callable[..., Any], x: Any) -> Any:
 
 def ours(f: Callable[..., Any], x: Any) -> Found:
     """All that planning a sparse Jacobian takes: trace, graph, pattern, every colouring, the choice."""
-    planned = make_plan(graph(f, x), Question("sparse"), Limits(), constant=True)
+    planned = make_plan(graph(f, x), Question("sparse"), Limits(apart=True), constant=True)
     coloured = [recipe for recipe in planned.candidates if isinstance(recipe, Coloured)]
     return Found(planned.pattern.nnz, min(recipe.forward + recipe.reverse for recipe in coloured))
 

@@ -64,10 +64,13 @@ def main(area: str, title: str, cases: Mapping[str, Case], quick: str) -> int:
                TextColumn("{task.description}"))  # fmt: skip
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("", total=len(chosen))
-        for name in chosen:
-            for row in cases[name](options.quick, lambda what: progress.update(task, description=what)):
-                rows.append(row)
-            progress.advance(task)
+        try:
+            for name in chosen:
+                for row in cases[name](options.quick, lambda what: progress.update(task, description=what)):
+                    rows.append(row)
+                progress.advance(task)
+        except KeyboardInterrupt:  # what was measured until then is kept, as a part
+            out = HERE / "out" / f"{area}-part.json"
     write(out, json.dumps([row.record() for row in rows], indent=1, ensure_ascii=False) + "\n")
     console.print(table(f"jacmap: {title}, measured", rows))
     busy, cores = os.getloadavg()[0], os.cpu_count() or 1

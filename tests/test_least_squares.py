@@ -162,7 +162,7 @@ def test_one_step_of_each_way_solves_the_damped_normal_equations() -> None:
         truth = np.zeros(len(x))
         part = J[:, free]
         truth[free] = np.linalg.solve(part.T @ part + np.diag(damping[free]), -part.T @ r)
-        for name in [c.name for c in choose(problem, None, None)[0].candidates]:
+        for name in ("cholesky", *(c.name for c in choose(problem, None, None)[0].candidates)):
             plan, way = choose(problem, None, name)
             way.load(getattr(problem, plan.form)(x, ()))
             assert np.allclose(way.step(r, damping, free), truth, atol=1e-7), name
@@ -336,3 +336,10 @@ def test_a_step_has_the_length_of_the_trust_radius() -> None:
         strategy.begin(share * longest / FIRST)
         length = np.linalg.norm(scale * strategy.propose(solve, J.T @ r, scale, 0.0))
         assert 1 / WITHIN <= length / (share * longest) <= WITHIN
+
+
+def test_many_unknowns_with_a_full_jacobian_go_by_cholesky() -> None:
+    A = np.random.default_rng(4).standard_normal((400, 320)) / 20
+    found = jm.least_squares(lambda x: A @ jnp.sinh(x) - 1, np.zeros(320), gtol=1e-12, ftol=1e-15)
+    truth = np.arcsinh(np.linalg.lstsq(A, np.ones(400))[0])
+    assert found.plan.name == "cholesky" and np.allclose(found.x, truth, atol=1e-6)

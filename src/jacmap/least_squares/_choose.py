@@ -13,12 +13,14 @@ from ._arrow import arrow, components
 from ._normal import LARGEST, Normal, products
 from ._problem import Problem
 from ._schur import Schur
-from ._ways import Banded, Dense, Products, Sparse, Way
+from ._ways import Banded, Cholesky, Dense, Products, Sparse, Way
 
-FORM = {"dense": "array", "products": "operator"}  # the form of J that a way takes; "matrix" (CSR) for the others
+# The form of J that a way takes; "matrix" (CSR) for the others.
+FORM = {"dense": "array", "cholesky": "array", "products": "operator"}
 # Seconds per multiplication, by the kind of loop that does them (2 cores; only their ratios matter), and the seconds
 # that a way takes however small the matrix is.
 BLAS, BATCHED, SCATTERED = 1e-10, 1e-9, 5e-9
+LARGE = 300  # unknowns from which the speed of JᵀJ counts for more than the digits of a QR
 MEMORY = 2e9  # bytes that the factors may take where no bound is given
 
 
@@ -37,7 +39,7 @@ class Candidate:
 class StepPlan:
     """How the steps are solved for: what was considered, what was chosen and why; to print.
 
-    `name` is one of "dense", "banded", "block-diagonal", "schur", "sparse", "products".
+    `name` is one of "dense", "cholesky", "banded", "block-diagonal", "schur", "sparse", "products".
     """
 
     name: str
@@ -82,7 +84,10 @@ def _candidates(problem: Problem, wanted: str | None) -> list[Candidate]:
             "dense", f"QR of {m}×{n}", 3e-5 + BLAS * 4 * (m + n) * n**2, 24.0 * (m + n) * n, Dense
         )
     ]  # fmt: skip
-    small = problem.small and wanted in (None, "dense", "products")
+    if n > LARGE or wanted == "cholesky":
+        text = f"Cholesky of the dense JᵀJ, {n}×{n}"
+        found.append(Candidate("cholesky", text, 3e-5 + BLAS * (m + n / 3) * n**2, 16.0 * n**2 + 8 * m * n, Cholesky))
+    small = problem.small and wanted in (None, "dense", "cholesky", "products")
     if problem.flat is None or (small and wanted is None):
         return found
     if not small and products(problem.pattern) <= LARGEST:

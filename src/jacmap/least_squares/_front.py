@@ -62,11 +62,11 @@ def least_squares(
     `optimistix.Dogleg(rtol, atol)`: it takes the steps by its own tolerances, `max_nfev` bounds them and `nfev` counts
     them; J, the covariance and the status are ours. Bounds, losses, scales and manifolds are for the methods by name.
 
-    `linear_solver` forces the way to solve for a step ("dense", "banded", "block-diagonal", "schur", "sparse",
-    "products"); None lets the structure of J decide, within `memory` ("2GB"). The function is compiled and planned
-    once per f and shapes of x0 and args: pass data as `args`, and the same f again. Real numbers among `args` may
-    change from call to call; integers and masks, which say what reads what, are known when planning, and others are
-    planned anew. f computes in x0's dtype (float32 unless JAX's 64-bit numbers are enabled), steps in float64. A
+    `linear_solver` forces the way to solve for a step ("dense", "cholesky", "banded", "block-diagonal", "schur",
+    "sparse", "products"); None lets the structure of J decide, within `memory` ("2GB"). The function is compiled and
+    planned once per f and shapes of x0 and args: pass data as `args`, and the same f again. Real numbers among `args`
+    may change from call to call; integers and masks, which say what reads what, are known when planning, and others
+    are planned anew. f computes in x0's dtype (float32 unless JAX's 64-bit numbers are enabled), steps in float64. A
     function of NumPy arrays that JAX cannot read is differentiated by differences.
 
     Raises `ArgumentError` for arguments that cannot be meant (bounds that cross, an x0 outside them). Whatever f does
@@ -102,7 +102,7 @@ def least_squares(
         }  # fmt: skip
         run, status, text = foreign_least_squares(method, problem, x, data, plan, way, max_nfev, wishes)
         return _result(run, status, back, text, numbered(x0))
-    run = Iteration(problem, data, plan, way, STRATEGIES[method](plan.form), loss, f_scale, scale, low, high)
+    run = Iteration(problem, data, plan, way, STRATEGIES[method](way.repeats), loss, f_scale, scale, low, high)
     status = run.minimise(x, tolerances)
     text = MESSAGES[status].format(
         optimality=optimality(run.x, run.gradient, low, high), max_nfev=max_nfev, bad=run.bad, where=run.where,

@@ -82,7 +82,7 @@ def root(
     if run.status == -4:
         step_plan, step_way = planned(problem, memory, linear_solver)
         every = np.full(n, np.inf)
-        strategy = levenberg(step_plan.form)
+        strategy = levenberg(step_way.repeats)
         fallback = Iteration(problem, data, step_plan, step_way, strategy, "linear", 1.0, None, -every, every)
         fallback.goal = tol
         ended = fallback.minimise(run.x, Tolerances.of(problem.dtype, 1e-15, 1e-15, 0.0, max(limit - run.nfev, 1)))

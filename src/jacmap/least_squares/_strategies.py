@@ -204,16 +204,16 @@ def _crossing(inner: np.ndarray, outer: np.ndarray, scale: np.ndarray, radius: f
     return inner + min(max(t, 0.0), 1.0) * (outer - inner)
 
 
-def levenberg(form: str) -> Strategy:
-    """Levenberg-Marquardt for the form of J (`StepPlan.form`)."""
-    return Levenberg() if form == "array" else Damped()
+def levenberg(repeats: bool) -> Strategy:
+    """Levenberg-Marquardt: are solves with other dampings cheap?"""
+    return Levenberg() if repeats else Damped()
 
 
-# By the form of J. SciPy's "trf" and "dogbox" name how bounds are met; here every method meets them alike.
-STRATEGIES: dict[str, Callable[[str], Strategy]] = {
+# By `Way.repeats`. SciPy's "trf" and "dogbox" name how bounds are met; here every method meets them alike.
+STRATEGIES: dict[str, Callable[[bool], Strategy]] = {
     "lm": levenberg,
     "trf": levenberg,
-    "dogleg": lambda form: Dogleg(),
-    "dogbox": lambda form: Dogleg(),
-    "gauss-newton": lambda form: GaussNewton(),
+    "dogleg": lambda repeats: Dogleg(),
+    "dogbox": lambda repeats: Dogleg(),
+    "gauss-newton": lambda repeats: GaussNewton(),
 }

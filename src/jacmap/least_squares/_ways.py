@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import numpy as np
-from scipy.linalg import LinAlgError, solve_triangular, solveh_banded
+from scipy.linalg import LinAlgError, cho_factor, cho_solve, solve_triangular, solveh_banded
 from scipy.sparse import csc_array
 from scipy.sparse.linalg import LinearOperator, lsmr, splu
 
@@ -17,9 +17,13 @@ from ._normal import Normal
 
 
 class Way(Protocol):
-    """What the driver needs. `least`: the damping, relative to the squares of J's columns, that it needs to work."""
+    """What the driver needs. `least`: the damping, relative to the squares of J's columns, that it needs to work.
+
+    `repeats`: are steps with other dampings cheap beside J?
+    """
 
     least: float
+    repeats: bool
 
     def load(self, jacobian: Any) -> None:
         """Take the numbers of J: an array, a CSR matrix or a `LinearOperator`."""
@@ -31,7 +35,7 @@ class Way(Protocol):
 class Dense:
     """QR of J once, then of [R; √d] for each damping: the condition number is not squared."""
 
-    least = 1e-30
+    least, repeats = 1e-30, True
 
     def load(self, jacobian: np.ndarray) -> None:
         self.J = jacobian
@@ -58,10 +62,28 @@ class Dense:
         return p
 
 
+class Cholesky:
+    """Of the dense JᵀJ: several times as fast as QR for many unknowns, at half of the digits."""
+
+    least, repeats = 1e-14, False
+
+    def load(self, jacobian: np.ndarray) -> None:
+        self.J, self.H = jacobian, jacobian.T @ jacobian
+
+    def step(self, r: np.ndarray, damping: np.ndarray, free: np.ndarray) -> np.ndarray | None:
+        H, p = self.H[np.ix_(free, free)], np.zeros(len(free))
+        H[np.diag_indices_from(H)] += damping[free]
+        try:
+            p[free] = cho_solve(cho_factor(H, overwrite_a=True, check_finite=False), -(self.J.T @ r)[free])
+        except LinAlgError:
+            return None
+        return p if np.isfinite(p).all() else None
+
+
 class _OnNormal:
     """What the ways on JᵀJ share: its numbers, with the lines of fixed unknowns replaced by those of the identity."""
 
-    least = 1e-14
+    least, repeats = 1e-14, False
 
     def __init__(self, normal: Normal):
         self.normal = normal
@@ -119,7 +141,7 @@ class Sparse(_OnNormal):
 class Products:
     """LSMR on [J; √d] with products by J and Jᵀ, scaled by the damping: no matrix is formed."""
 
-    least = 1e-14
+    least, repeats = 1e-14, False
 
     def __init__(self, tolerance: float = 1e-10, most: int = 500):
         self.tolerance, self.most = tolerance, most
