@@ -84,7 +84,7 @@ def test_every_scaled_candidate_is_right(f, monkeypatch):
             "jacmap.engine.plan.planner._ranked",
             lambda found, name=name: sorted(found, key=lambda recipe: (recipe.name != name, recipe.cost)),
         )
-        monkeypatch.setattr("jacmap._transforms.TIMED", 0.0)
+        monkeypatch.setattr("jacmap._modes.TIMED", 0.0)
         ours = jm.jacobian(f)
         assert ours.plan(X).chosen.name == name
         np.testing.assert_allclose(ours(X), jax.jacfwd(f)(X), rtol=1e-12, atol=1e-13)
@@ -116,7 +116,7 @@ def test_functions_of_two_precisions_are_not_taken_apart():
 
 def test_a_wrong_end_is_caught_by_the_probe(monkeypatch):
     monkeypatch.setattr(ends, "_diagonal", lambda pattern: pattern is None or pattern.shape[0] == pattern.shape[1])
-    monkeypatch.setattr("jacmap._transforms.TIMED", 0.0)
+    monkeypatch.setattr("jacmap._modes.TIMED", 0.0)
 
     def f(x):
         return jnp.tanh(B[:6] @ jnp.sin(A @ jnp.cumsum(x)))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jacmap as jm
-from jacmap import _transforms
+from jacmap import _modes
 from jacmap._transforms import Transform
 from jacmap.engine.plan.question import Question
 
@@ -30,7 +30,7 @@ def test_the_clock_chooses_at_the_sizes_of_the_batch(monkeypatch, order, under):
             assert np.isfinite(jax.tree_util.tree_leaves(run(*values))[0]).all()
         return list(range(len(runs)))[::order]
 
-    monkeypatch.setattr(_transforms, "times", clock)
+    monkeypatch.setattr(_modes, "times", clock)
     transform = Transform(homography, Question("dense"))
     f = under(jax.vmap(transform.function(), (None, 0)))
     np.testing.assert_allclose(f(P, X), jax.vmap(jax.jacfwd(homography), (None, 0))(P, X), rtol=1e-12)
@@ -50,7 +50,7 @@ def test_calls_alone_and_over_a_batch_keep_their_own_ways(monkeypatch):
     f, expected = jm.jacobian(surface), jax.vmap(jax.jacfwd(surface))(X)
     np.testing.assert_allclose(f(X[0]), expected[0], rtol=1e-12)
     asked = []
-    monkeypatch.setattr(_transforms, "times", lambda runs, values: asked.append(values) or [1.0] * len(runs))
+    monkeypatch.setattr(_modes, "times", lambda runs, values: asked.append(values) or [1.0] * len(runs))
     np.testing.assert_allclose(jax.vmap(f)(X), expected, rtol=1e-12)
     assert len(asked) == 1  # the quick way for calls alone does not swallow tracers
     np.testing.assert_allclose(f(X[1]), expected[1], rtol=1e-12)

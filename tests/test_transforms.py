@@ -425,3 +425,18 @@ def test_eager_grad_and_vmap(scenario):
     np.testing.assert_allclose(ours, true, rtol=1e-11, atol=1e-14)
     forward = jax.jvp(jacobian, (x,), (x,))[1]
     np.testing.assert_allclose(forward, jax.jvp(oracle, (x,), (x,))[1], rtol=1e-11, atol=1e-14)
+
+
+@pytest.mark.parametrize("question", [{"form": "sparse"}, {"form": "dense"}, {"form": "sparse", "has_aux": True}])
+def test_a_plan_asked_for_first_compiles_what_the_calls_run(question, caplog):
+    def f(x):
+        y = jnp.sin(x[1:]) * x[:-1]
+        return (y, x.sum()) if question.get("has_aux") else y
+
+    x = jnp.linspace(0, 1, 300)
+    J = jm.jacobian(f, **question)
+    assert J.plan(x).probed is not None
+    with jax.log_compiles():
+        J(x)
+    compiled = [record for record in caplog.records if "Compiling" in record.getMessage()]
+    assert not [r for r in compiled if "_run_arrays" in r.getMessage()], [r.getMessage()[:80] for r in compiled]

@@ -13,6 +13,7 @@ import numpy as np
 
 from . import _dispatch
 from ._arguments import check_inputs, checked_index, positions
+from ._dense import dense_matrix
 from ._determinant import SlogDet
 from ._determinant.plan import DeterminantPlan
 from ._determinant.transforms import Determinant
@@ -22,7 +23,7 @@ from ._errors import ArgumentError, ModeError, NotFiniteWarning
 from ._linear import QUESTIONS, Form, Inverse, Linear, LinearPlan, LocalInvertibility, Subject, is_affine
 from ._memory import parse_memory
 from ._questions import as_question
-from ._transforms import Transform, dense_matrix
+from ._transforms import Transform
 from .engine.backends.jax import compat
 from .engine.backends.jax import function as backend
 from .engine.backends.jax.run import Runner

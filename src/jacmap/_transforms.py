@@ -5,23 +5,25 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import math
 import threading
 import types
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import sparse as jax_sparse
 
 from ._arguments import check_inputs, check_outputs, positions, translated
-from ._clock import times, times_after_pauses
+from ._clock import times
+from ._dense import as_tree, blocks_of, check_size, dense_matrix
 from ._dispatch import Routed
-from ._errors import ArgumentError, ModeError, TraceError
+from ._entry import Entry, Numbers, matrix, matrix_and_aux
+from ._errors import ModeError, TraceError
 from ._memory import parse_memory
+from ._modes import Ways, comparable, fastest, fastest_mapped
 from ._probe import probe
 from ._truth import Truth
 from .engine.backends.jax import compat
@@ -33,16 +35,9 @@ from .engine.plan.execute import execute
 from .engine.plan.plan import Plan
 from .engine.plan.planner import Limits, Planned, make_plan
 from .engine.plan.question import Question
-from .engine.plan.recipe import Coloured, Constant, Plain, Recipe, Scaled
+from .engine.plan.recipe import Coloured, Constant, Plain, Recipe
 
-# Plain modes estimated below this cost (a quarter of a millisecond), and within this factor of each other, are timed.
-TIMED = 500e3
-COMPARABLE = 3.0
-# Under vmap they are timed over a batch of as many as are estimated at this cost (two milliseconds), within bounds: the
-# way in and out of compiled code, 0.1 ms while a transformation is under way, must not hide the difference.
-MAPPED, FEWEST, MOST = 4e6, 64, 4096
-# The clock must disagree with the estimate by this much to overrule it.
-CLEARLY_FASTER = 1.05
+LARGE = 2**24  # entries of a matrix that is not formed for a plan alone
 
 _OPEN_ENDED = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
 _NOTHING = object()  # stands for a first argument that was not given by position
@@ -56,34 +51,6 @@ class PlannedFunction(Protocol):
 
     def plan(self, *args: Any, **kwargs: Any) -> Plan:
         """The plan for arguments of these shapes."""
-
-
-@dataclass(eq=False)
-class Entry:
-    """What is kept per signature: the plan, J itself when it is constant, and the way that is best under `vmap`."""
-
-    traced: backend.Traced
-    plan: Plan
-    constant: np.ndarray | None = None
-    mapped: Recipe | None = None
-
-    @functools.cached_property
-    def indices(self) -> jax.Array:
-        """(nse, 2) row-major indices of the wanted entries."""
-        read = self.plan.planned.entries()
-        with jax.ensure_compile_time_eval():
-            return jnp.asarray(np.stack([read.rows, read.cols], axis=1))
-
-    @functools.cached_property
-    def matrix_form(self) -> Any:
-        """All of the BCOO answer but its arrays: with it no call pays the 0.1 ms of the constructor's checks."""
-        example = jax_sparse.BCOO(
-            (jnp.zeros(len(self.indices)), self.indices),
-            shape=self.plan.shape,
-            indices_sorted=True,
-            unique_indices=True,
-        )
-        return example.tree_flatten()[1]
 
 
 class _Here(threading.local):
@@ -220,7 +187,7 @@ class Transform:
         entry, traced = self._entry(sig, call)
         chosen = entry.mapped if mapped and entry.mapped is not None else entry.plan.chosen
         if self.question.kind == "dense":
-            _check_size(entry.plan.shape, traced)
+            check_size(entry.plan.shape, traced)
         with translated(self.f):
             out = self._answered(entry, chosen, traced, call, moving, others)
             return (out, call(moving, others)[2]) if self.has_aux else out
@@ -232,7 +199,7 @@ class Transform:
         dense = self.question.kind == "dense" and entry.constant is None
         if dense and isinstance(recipe, Plain) and not recipe.chunk and traced.uniform:
             blocks = backend.plain_blocks(call, traced, recipe.mode, self.holomorphic, moving, others)
-            return self._as_tree(blocks, traced)
+            return as_tree(blocks, traced, self.many)
         if entry.constant is not None:
             numbers = jnp.asarray(entry.constant)
         else:
@@ -332,11 +299,7 @@ class Transform:
         entry.plan.chosen = runs[min(timed, key=lambda name: timed[name])][0]
 
     def _time_modes(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Choose between the plain modes (and those with entrywise ends) of a small function by the clock, once.
-
-        At this size neither counted work nor passes tell which of the two is faster: the shape of one product does,
-        and whether it wakes other threads. Calls in a row and calls after a pause count alike (their geometric mean).
-        """
+        """Choose between the plain modes (and those with entrywise ends) of a small function by the clock, once."""
         leaves = jax.tree_util.tree_leaves((args, kwargs))
         if self.mode != "model" or self.question.kind != "dense" or any(map(compat.is_tracer, leaves)):
             return
@@ -345,25 +308,11 @@ class Transform:
             return
         entry, _ = self._entry(sig, backend.on_leaves(self.f, sig, self.has_aux))
         ways = self._contenders(sig)
-        if not ways:
-            return
-        contenders, runs = [recipe for recipe, _ in ways], [jax.jit(answer) for _, answer in ways]
-        found = np.sqrt(np.multiply(times(runs, leaves), times_after_pauses(runs, leaves)))
-        best = int(np.argmin(found))
-        if found[0] <= found[best] * CLEARLY_FASTER:
-            best = 0
-        against = " and ".join(c.name for c in contenders if c is not contenders[best])
-        note = f"timed against {against} when the plan was made"
-        kept = contenders[best].note
-        entry.plan.chosen = replace(contenders[best], note=f"{kept}; {note}" if kept else note)
+        if ways:
+            entry.plan.chosen = fastest(ways, leaves)
 
     def _is_mapped(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-        """Does `vmap` map over these arguments? Then the mode is chosen for a batch, by the clock, once.
-
-        Under `vmap` small products become loops over the batch, and which of the modes has the better loops has little
-        to do with which is faster alone: for the two outputs and eight parameters of a homography reverse mode is, and
-        takes twenty times as long over a batch. The values that it is timed at are made up.
-        """
+        """Does `vmap` map over these arguments? Then the mode is chosen for a batch, by the clock, once."""
         leaves = jax.tree_util.tree_leaves((args, kwargs))
         if not any(map(compat.batch_size, leaves)) or self.mode != "model" or self.question.kind != "dense":
             return False
@@ -372,44 +321,19 @@ class Transform:
         if entry is None:
             entry, _ = self._entry(sig, backend.on_leaves(self.f, sig, self.has_aux))
         if entry.mapped is None:
-            entry.mapped = self._fastest_mapped(entry, sig, leaves)
+            # Values to probe a structured way with may never come: beside the plan's own only plain AD may be taken.
+            ways = [way for way in self._contenders(sig)
+                    if way[0].name == entry.plan.chosen.name or isinstance(way[0], Plain)]  # fmt: skip
+            numeric = all(jnp.issubdtype(leaf.dtype, np.number) or leaf.dtype == bool for leaf in leaves)
+            # What may loop for ever at made-up values has no reverse mode.
+            timed = len(ways) > 1 and numeric and entry.traced.reverse
+            entry.mapped = fastest_mapped(ways, leaves) if timed else entry.plan.chosen
         return True
 
-    def _fastest_mapped(self, entry: Entry, sig: backend.Signature, leaves: list[Any]) -> Recipe:
-        # Values to probe a structured way with may never come: beside the plan's own only plain AD may be taken.
-        ways = [
-            (recipe, answer)
-            for recipe, answer in self._contenders(sig)
-            if recipe.name == entry.plan.chosen.name or isinstance(recipe, Plain)
-        ]
-        numeric = all(jnp.issubdtype(leaf.dtype, np.number) or leaf.dtype == bool for leaf in leaves)
-        # What may loop for ever at made-up values has no reverse mode.
-        if len(ways) < 2 or not numeric or not entry.traced.reverse:
-            return entry.plan.chosen
-        draw, most = np.random.default_rng(0), int(min(MOST, max(FEWEST, MAPPED / ways[0][0].cost)))
-        values, axes = [], []
-        with jax.ensure_compile_time_eval():
-            for leaf in leaves:
-                size = compat.batch_size(leaf)
-                shape = leaf.shape if size is None else (min(size, most), *leaf.shape)
-                values.append(jnp.asarray(draw.uniform(0.1, 0.9, shape)).astype(leaf.dtype))
-                axes.append(None if size is None else 0)
-            found = times([jax.jit(jax.vmap(answer, tuple(axes))) for _, answer in ways], values)
-        return ways[int(np.argmin(found))][0]
-
-    def _contenders(self, sig: backend.Signature) -> list[tuple[Plain | Scaled, Callable[..., Any]]]:
-        """The ways, plain or nearly so, that the estimate cannot tell apart, each with its answer as a function of all
-        leaves; none where there is only one, or no clock can be asked."""
+    def _contenders(self, sig: backend.Signature) -> Ways:
+        """The ways that the clock decides between; none where no clock can be asked."""
         call = backend.on_leaves(self.f, sig, self.has_aux)
         entry, traced = self._entry(sig, call)
-        found = [
-            c
-            for c in entry.plan.planned.candidates
-            if isinstance(c, (Plain, Scaled)) and c.cost < TIMED and not c.chunk
-        ]
-        found = [c for c in found if c.cost <= COMPARABLE * found[0].cost]
-        if entry.plan.chosen.name not in [c.name for c in found] or len(found) < 2:
-            return []
         if traced.closes_over_tracers or not traced.uniform or sig.static:
             return []
 
@@ -417,7 +341,7 @@ class Transform:
             moving, others = [leaves[p] for p in sig.moving], [leaves[p] for p in sig.others]
             return jax.tree_util.tree_leaves(self._answered(entry, recipe, traced, call, moving, others))
 
-        return [(recipe, functools.partial(answer, recipe)) for recipe in found]
+        return [(recipe, functools.partial(answer, recipe)) for recipe in comparable(entry.plan)]
 
     def unprobed_plan(self, *args: Any) -> Plan:
         """The plan for arguments of these shapes as it stands, without running anything."""
@@ -431,7 +355,12 @@ class Transform:
             self._measure(sig, args, kwargs)
         self._time_modes(args, kwargs)
         entry, _ = self._entry(sig, backend.on_leaves(self.f, sig, self.has_aux))
-        self._probe_now(args, kwargs, None)
+        leaves = jax.tree_util.tree_leaves((args, kwargs))
+        large = self.question.kind == "dense" and math.prod(entry.plan.shape) > LARGE
+        if entry in self._unprobed and not large and not any(map(compat.is_tracer, leaves)):
+            self.call(*args, **kwargs)  # compiled once, for the probe and for the calls to come
+        else:
+            self._probe_now(args, kwargs, None)
         return entry.plan
 
     def _probe_now(self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
@@ -484,107 +413,24 @@ class Transform:
             return dense_matrix(answer, entry.traced)
         if self.question.kind == "diagonal":
             return answer[entry.plan.planned.entries().rows]
-        return answer.data if isinstance(answer, _Numbers) else answer
+        return answer.data if isinstance(answer, Numbers) else answer
 
     # -- the answer's form ---------------------------------------------------------------------------------
     def _shaped(self, numbers: Any, entry: Entry, traced: backend.Traced) -> Any:
         if self.question.kind == "dense":
-            return self._blocks(numbers, traced)
+            return blocks_of(numbers, traced, self.many)
         if self.question.kind == "trace":
             return numbers.sum()
         if self.question.kind == "diagonal":
             size, read = min(entry.plan.shape), entry.plan.planned.entries()
             return numbers if read.rows.size == size else jnp.zeros(size, numbers.dtype).at[read.rows].set(numbers)
-        return _Numbers(numbers, entry) if self.question.kind == "sparse" else numbers
-
-    def _blocks(self, matrix: Any, traced: backend.Traced) -> Any:
-        """The m×n matrix as a pytree of blocks out.shape + in.shape, laid out as jax.jacobian does."""
-        whole = len(traced.outputs) == len(traced.inputs) == 1
-        rows, row = [], 0
-        for out in traced.outputs:
-            height, blocks, col = int(np.prod(out.shape, dtype=int)), [], 0
-            for inp in traced.inputs:
-                width = int(np.prod(inp.shape, dtype=int))
-                block = matrix if whole else matrix[row : row + height, col : col + width]
-                blocks.append(block.reshape(out.shape + inp.shape))
-                col += width
-            rows.append(blocks)
-            row += height
-        return self._as_tree(rows, traced)
-
-    def _as_tree(self, blocks: list[list[Any]], traced: backend.Traced) -> Any:
-        """blocks[output leaf][input leaf] as the pytree of outputs of pytrees of inputs.
-
-        A block's dtype is the wider of its output's and its input's, whichever AD mode computed it.
-        """
-        rows = []
-        for out, row in zip(traced.outputs, blocks, strict=True):
-            cast_row = [
-                block.astype(np.result_type(out.dtype, inp.dtype))
-                for inp, block in zip(traced.inputs, row, strict=True)
-            ]
-            tree = jax.tree_util.tree_unflatten(traced.in_tree, cast_row)
-            rows.append(tree if self.many else tree[0])
-        return jax.tree_util.tree_unflatten(traced.out_tree, rows)
+        return Numbers(numbers, entry) if self.question.kind == "sparse" else numbers
 
     def _finisher(self) -> Callable[[Any], Any] | None:
         """What remains to be done outside the compiled part."""
         if self.question.kind != "sparse":
             return None
-        return _matrix_and_aux if self.has_aux else _matrix
-
-
-def dense_matrix(blocks: Any, traced: backend.Traced) -> Any:
-    """The m×n matrix of a pytree of blocks ``out.shape + in.shape``."""
-    leaves = jax.tree_util.tree_leaves(blocks)
-    common = np.result_type(*(leaf.dtype for leaf in leaves))
-    width = len(traced.inputs)
-    rows = []
-    for k, out in enumerate(traced.outputs):
-        height = int(np.prod(out.shape, dtype=int))
-        sizes = [int(np.prod(inp.shape, dtype=int)) for inp in traced.inputs]
-        mine = zip(leaves[k * width : (k + 1) * width], sizes, strict=True)
-        rows.append([block.reshape(height, size).astype(common) for block, size in mine])
-    stacked = [row[0] if width == 1 else jnp.concatenate(row, axis=1) for row in rows]
-    return stacked[0] if len(stacked) == 1 else jnp.concatenate(stacked)
-
-
-@jax.tree_util.register_pytree_node_class
-class _Numbers:
-    """The entries of a sparse answer on their way out of compiled code.
-
-    Their indices are known when planning; riding along as static data they are not copied at every call.
-    """
-
-    def __init__(self, data: Any, entry: Entry):
-        self.data, self.entry = data, entry
-
-    def tree_flatten(self) -> tuple[tuple[Any], Entry]:
-        return (self.data,), self.entry
-
-    @classmethod
-    def tree_unflatten(cls, entry: Entry, children: tuple[Any]) -> _Numbers:
-        return cls(children[0], entry)
-
-
-def _matrix(out: _Numbers) -> jax_sparse.BCOO:
-    entry = out.entry
-    return compat.sparse_matrix(entry.matrix_form, out.data, entry.indices)
-
-
-def _matrix_and_aux(out: tuple[_Numbers, Any]) -> tuple[jax_sparse.BCOO, Any]:
-    return _matrix(out[0]), out[1]
-
-
-def _check_size(shape: tuple[int, int], traced: backend.Traced) -> None:
-    """XLA counts entries in int32; beyond that a dense answer is hopeless anyway."""
-    m, n = shape
-    if m * n >= 2**31:
-        size = m * n * max(a.dtype.itemsize for a in traced.inputs) / 1e9
-        raise ArgumentError(
-            f"form: a dense {m}×{n} Jacobian is an array of {size:.0f} GB, expected less than 2³¹ entries; ask for "
-            'form="sparse" (J.sparse()), for rows, columns or entries, or for products'
-        )
+        return matrix_and_aux if self.has_aux else matrix
 
 
 def _answer(

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from .._arguments import translated
+from .._entry import Entry
 from .._errors import ArgumentError
-from .._transforms import Entry, PlannedFunction, Transform
+from .._transforms import PlannedFunction, Transform
 from ..engine.backends.jax import function as backend
 from ..engine.backends.jax.run import evaluate
 from ..engine.plan.determine import plan_determinant

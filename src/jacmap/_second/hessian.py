@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 from scipy.sparse import csr_array
 
+from .._entry import Entry
 from .._errors import ArgumentError
-from .._transforms import Entry, PlannedFunction, Transform
+from .._transforms import PlannedFunction, Transform
 from ..engine.backends.jax import function as backend
 from ..engine.graph import Pattern
 from ..engine.plan.hessian import make_hessian_plan, tightest_pattern

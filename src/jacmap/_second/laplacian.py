@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._arguments import translated
+from .._entry import Entry
 from .._errors import ArgumentError, ModeError, StructureError
-from .._transforms import Entry, PlannedFunction, Transform
+from .._transforms import PlannedFunction, Transform
 from ..engine.backends.jax import function as backend
 from ..engine.backends.jax.laplace import sweep
 from ..engine.graph import Graph

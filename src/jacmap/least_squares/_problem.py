@@ -204,9 +204,7 @@ def _prepare(
 
     def look() -> Layout:
         entries = jacobian(flat, form="sparse")
-        at = jnp.asarray(x, used)
-        entries(at, *data)  # before its plan is asked for: the answer is then what the probe looks at
-        plan = entries.plan(at, *data)
+        plan = entries.plan(jnp.asarray(x, used), *data)
         pattern = csr_array(plan.planned.pattern.tocsr())
         pattern.sort_indices()
         return Layout(plan, pattern, entries)
