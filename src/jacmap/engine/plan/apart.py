@@ -45,6 +45,8 @@ def passes_apart(graph: Graph, found: Reach, colouring: Colouring) -> tuple[Part
     used = np.zeros((colouring.forward, len(found.still)), bool)
     coloured = colouring.column_colours >= 0
     used[colouring.column_colours[coloured], found.kinds[coloured]] = True
+    if not used.any(1).all():
+        return None  # a seed of nothing, in a colouring from elsewhere
     still = [frozenset.intersection(*(found.still[k] for k in np.flatnonzero(kinds))) for kinds in used]
     parts = tuple((len(list(passes)), edges) for edges, passes in groupby(still))
     work = [min(sum(found.work[k] for k in np.flatnonzero(kinds)), graph.pass_work) for kinds in used]
