@@ -23,6 +23,7 @@ import jacmap as jm
 DENSE = 600  # unknowns up to which optimistix and SciPy's dense methods, which know no structure, are asked
 # Thousands of equations written out one by one, on which XLA spends minutes for each contestant.
 LEFT_OUT = ("GENROSEBNE", "GENROSENE")
+TOGETHER = 16  # problems whose programs are kept: those of all are more than a process may map into its memory
 EVALUATIONS, PATIENCE = 1000, 30.0  # a peer is stopped at its next call of f after so many seconds
 TIGHT = {"ftol": 1e-12, "xtol": 1e-12, "gtol": 1e-12}
 
@@ -58,8 +59,12 @@ class Contestant:
 
 def rows(quick: bool, tick: Tick) -> Iterator[Row]:
     """Solved: ‖r‖∞ ≤ 1e-6, or a cost within 1e-6 of the least that anybody found. Compiling counts."""
+    outcomes = []
     with jax.enable_x64(True):
-        outcomes = [attempts(system, tick) for system in systems(16 if quick else 1)]
+        for k, system in enumerate(systems(16 if quick else 1)):
+            outcomes.append(attempts(system, tick))
+            if k % TOGETHER == TOGETHER - 1:
+                jax.clear_caches()
     yield from _table("n ≤ 600", [o for o in outcomes if o[0].small])
     large = [o for o in outcomes if not o[0].small]
     if large:
