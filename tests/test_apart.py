@@ -94,7 +94,7 @@ def test_one_kind_is_not_told_apart():
     assert reach(jm.jacobian(one_kind, form="sparse").plan(X).graph) is None
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(programs(), programs())
 def test_what_is_said_to_stand_still_stands_still(first, second):
     """Two random programs of two halves of x, and a product of both."""

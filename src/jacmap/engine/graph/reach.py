@@ -85,15 +85,20 @@ def _entered(graph: Graph, moves: Sequence[tuple[int, Node]], entrances: Sequenc
     bits: dict[int, np.ndarray] = {}
     for bit, (p, i) in enumerate(entrances):
         v = graph.nodes[p].inputs[i]
-        bits[v] = bits.get(v, np.zeros(graph.values[v].size, np.int64)) | np.int64(1 << bit)
+        bits[v] = bits.get(v, _none(graph, v)) | np.int64(1 << bit)
     for _, node in reversed(moves):
         for (k, i), pattern in node.local.items():
             read = bits.get(node.outputs[k])
             if read is not None:
                 v = node.inputs[i]
-                known = bits.get(v, np.zeros(graph.values[v].size, np.int64))
+                known = bits.get(v, _none(graph, v))
                 bits[v] = known | _gathered(pattern, read)
-    return np.concatenate([bits.get(v, np.zeros(graph.values[v].size, np.int64)) for v in graph.inputs])
+    return np.concatenate([bits.get(v, _none(graph, v)) for v in graph.inputs])
+
+
+def _none(graph: Graph, v: int) -> np.ndarray:
+    """No bit for any entry."""
+    return np.zeros(graph.values[v].size, np.int64)
 
 
 def _gathered(pattern: Pattern, bits: np.ndarray) -> np.ndarray:
@@ -120,7 +125,7 @@ def _reached(
     for _, node in moves:
         for (k, i), pattern in node.local.items():
             out, read = node.outputs[k], entries[node.inputs[i]]
-            known = entries.get(out, np.zeros(graph.values[out].size, np.int64))
+            known = entries.get(out, _none(graph, out))
             entries[out] = known | _spread(pattern, read)
     reached = {v: int(np.bitwise_or.reduce(bits)) for v, bits in entries.items()}
     for _, node in active:

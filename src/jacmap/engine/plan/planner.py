@@ -162,7 +162,8 @@ def _coloured(
 ) -> tuple[list[Recipe], int]:  # fmt: skip
     found: list[Recipe] = []
     tried: list[Colouring] = []
-    kinds = _kinds(graph, limits, int(np.diff(wanted.indptr).max(initial=0))) if forward else None
+    longest = int(np.diff(wanted.indptr).max(initial=0))
+    kinds = _kinds(graph, limits, longest) if forward else None
 
     def columns() -> Colouring:
         apart = None if kinds is None else colour_apart(pattern, wanted, kinds.kinds, EFFORT)
@@ -172,7 +173,7 @@ def _coloured(
         return colour_rows(pattern, wanted, effort=EFFORT)
 
     # The side with the lower bound that promises more goes first; the other one only if it could still win.
-    sides = [(int(np.diff(wanted.indptr).max(initial=0)), columns)] if forward else []
+    sides = [(longest, columns)] if forward else []
     if reverse:
         sides.append((int(np.bincount(wanted.indices, minlength=1).max()), rows))
     if wanted.nnz == 0:
