@@ -24,12 +24,12 @@ DENSE = 600  # unknowns up to which optimistix and SciPy's dense methods, which 
 # Thousands of equations written out one by one, on which XLA spends minutes for each contestant.
 LEFT_OUT = ("GENROSEBNE", "GENROSENE")
 TOGETHER = 16  # problems whose programs are kept: those of all are more than a process may map into its memory
-EVALUATIONS, PATIENCE = 1000, 30.0  # a peer is stopped at its next call of f after so many seconds
+EVALUATIONS, PATIENCE = 1000, 30.0  # a run is stopped at its next step after so many seconds
 TIGHT = {"ftol": 1e-12, "xtol": 1e-12, "gtol": 1e-12}
 
 
 class OutOfPatienceError(Exception):
-    """A peer took longer than `PATIENCE`."""
+    """A run took longer than `PATIENCE`."""
 
 
 @dataclass(frozen=True)
@@ -143,23 +143,33 @@ def _attempt(run: Callable[[System], Any], system: System) -> np.ndarray:
         return np.full(system.x.shape, np.nan)
 
 
-def _impatient(f: Callable[[Any], Any]) -> Callable[[Any], np.ndarray]:
-    value, begin = jax.jit(f), perf_counter()
+def _patience() -> Callable[..., None]:
+    """A callback for ours; SciPy's methods have not all one, so theirs are stopped in f."""
+    begin = perf_counter()
 
-    def call(x: Any) -> np.ndarray:
+    def look(*_: Any) -> None:
         if perf_counter() - begin > PATIENCE:
             raise OutOfPatienceError
+
+    return look
+
+
+def _impatient(f: Callable[[Any], Any]) -> Callable[[Any], np.ndarray]:
+    value, look = jax.jit(f), _patience()
+
+    def call(x: Any) -> np.ndarray:
+        look()
         return np.asarray(value(x))
 
     return call
 
 
 def _ours(system: System) -> Any:
-    return jm.least_squares(system.make(), system.x, max_nfev=EVALUATIONS, **TIGHT).x
+    return jm.least_squares(system.make(), system.x, max_nfev=EVALUATIONS, callback=_patience(), **TIGHT).x
 
 
 def _our_root(system: System) -> Any:
-    return jm.root(system.make(), system.x, max_nfev=EVALUATIONS).x
+    return jm.root(system.make(), system.x, max_nfev=EVALUATIONS, callback=_patience()).x
 
 
 def _scipy(system: System, **how: Any) -> Any:

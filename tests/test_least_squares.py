@@ -1,6 +1,7 @@
 """Least squares against SciPy, closed forms and every way of taking a step against the normal equations."""
 
 import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,9 @@ import pytest
 import scipy.optimize
 
 import jacmap as jm
+from jacmap._transforms import Transform
+from jacmap.engine.backends.jax.brief import brief, is_light
+from jacmap.engine.plan.question import Question
 from jacmap.least_squares._strategies import FIRST, WITHIN, Levenberg
 from jacmap.least_squares._ways import Dense
 
@@ -343,3 +347,21 @@ def test_many_unknowns_with_a_full_jacobian_go_by_cholesky() -> None:
     found = jm.least_squares(lambda x: A @ jnp.sinh(x) - 1, np.zeros(320), gtol=1e-12, ftol=1e-15)
     truth = np.arcsinh(np.linalg.lstsq(A, np.ones(400))[0])
     assert found.plan.name == "cholesky" and np.allclose(found.x, truth, atol=1e-6)
+
+
+def test_a_callback_sees_every_step_and_may_stop_the_run() -> None:
+    seen: list[Any] = []
+    whole = jm.least_squares(rosenbrock, [-1.2, 1.0], callback=lambda x: seen.append(x))
+    assert len(seen) == whole.njev - 1 and np.array_equal(seen[-1], whole.x)
+
+    costs: list[float] = []
+
+    def watch(intermediate_result: Any) -> None:
+        costs.append(intermediate_result.cost)
+        assert costs[-1] == pytest.approx(0.5 * np.sum(intermediate_result.fun**2))
+        if len(costs) == 3:
+            raise StopIteration
+
+    found = jm.least_squares(rosenbrock, [-1.2, 1.0], callback=watch)
+    assert (found.status, found.success) == (-6, False) and "by the callback" in found.message
+    assert costs == sorted(costs, reverse=True) and found.cost == costs[-1] and found.njev == 4

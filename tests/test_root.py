@@ -1,5 +1,7 @@
 """Roots of systems against SciPy's and closed forms; singular, infinite and absent ones are told."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -88,3 +90,18 @@ def test_what_cannot_be_meant() -> None:
         jm.root(lambda x: jnp.concatenate([x, x]), [1.0])
     with pytest.raises(jm.ArgumentError, match="method: got 'hybr'"):
         jm.root(lambda x: x, [1.0], method="hybr")
+
+
+def test_a_callback_sees_every_step_and_may_stop_the_run() -> None:
+    seen = []
+
+    def watch(x: Any, f: Any) -> None:
+        seen.append((x, f))
+        if len(seen) == 2:
+            raise StopIteration
+
+    for method in ("newton", "krylov", "lm"):
+        seen.clear()
+        found = jm.root(lambda x: jnp.tanh(x) + x**3 - 4, [3.0, 2.0], method=method, callback=watch)
+        assert (found.status, found.success, len(seen)) == (-6, False, 2) and "by the callback" in found.message
+        assert np.array_equal(seen[-1][0], found.x) and np.array_equal(seen[-1][1], found.fun)

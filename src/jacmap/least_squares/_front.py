@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import jax
 import numpy as np
+from scipy.optimize import OptimizeResult
 
 from .._errors import ArgumentError
 from .._memory import parse_memory
@@ -21,6 +23,8 @@ from ._problem import Problem, numbered, prepare
 from ._result import MESSAGES, LeastSquaresResult
 from ._strategies import STRATEGIES
 from ._ways import Way
+
+Watch = Callable[[Iteration], None]
 
 RANK_UP_TO = 1e7  # m·n² up to which the rank of J is looked at, so that the message can tell
 
@@ -39,6 +43,7 @@ def least_squares(
     max_nfev: int | None = None,
     args: tuple[Any, ...] = (),
     *,
+    callback: Callable[..., Any] | None = None,
     retract: Retraction | None = None,
     linear_solver: str | None = None,
     memory: str | float | None = None,
@@ -50,7 +55,9 @@ def least_squares(
     method keeps to `bounds`. `loss`: "linear", "huber", "soft_l1", "cauchy", "arctan", with residuals in units of
     `f_scale`. `x_scale`: typical sizes of x, or "jac", the column norms of J. `ftol`, `xtol`, `gtol` as in SciPy
     (None: not asked), no less than four roundings of x's dtype; x and cost are measured in the scale of `x_scale`.
-    `max_nfev`: evaluations of f, by default 100·(n + 1) and 10⁶ at most.
+    `max_nfev`: evaluations of f, by default 100·(n + 1) and 10⁶ at most. `callback` is called after every step, as
+    `callback(intermediate_result)` with the fields x, fun, cost, nfev and njev if that is its parameter's name, else as
+    `callback(x)`; StopIteration raised in it ends the run.
 
     x0 may hold Lie groups of jaxlie (the extra `robotics`; SO2, SE2, SO3, SE3, batches of them too): the unknowns are
     then steps in the tangent space at the current x, x ⊕ δ = x·exp(δ), where no angle is special. For another manifold
@@ -98,11 +105,12 @@ def least_squares(
         wishes = {
             "bounds": bool(np.isfinite([low, high]).any()), "loss": loss != "linear", "x_scale": scale is not None,
             "linear_solver": linear_solver is not None, "x0 on a manifold": isinstance(problem, Moving),
-            "ftol": ftol != 1e-8, "xtol": xtol != 1e-8, "gtol": gtol != 1e-8,
+            "callback": callback is not None, "ftol": ftol != 1e-8, "xtol": xtol != 1e-8, "gtol": gtol != 1e-8,
         }  # fmt: skip
         run, status, text = foreign_least_squares(method, problem, x, data, plan, way, max_nfev, wishes)
         return _result(run, status, back, text, numbered(x0))
     run = Iteration(problem, data, plan, way, STRATEGIES[method](way.repeats), loss, f_scale, scale, low, high)
+    run.watch = _watch(callback, back)
     status = run.minimise(x, tolerances)
     text = MESSAGES[status].format(
         optimality=optimality(run.x, run.gradient, low, high), max_nfev=max_nfev, bad=run.bad, where=run.where,
@@ -117,6 +125,23 @@ def planned(problem: Problem, memory: str | float | None, wanted: str | None) ->
     if key not in problem.ways:
         problem.ways[key] = choose(problem, *key)
     return problem.ways[key]
+
+
+def _watch(callback: Callable[..., Any] | None, back: Callable[[np.ndarray], Any]) -> Watch | None:
+    if callback is None:
+        return None
+    try:
+        whole = "intermediate_result" in inspect.signature(callback).parameters
+    except ValueError:  # a builtin that does not tell
+        whole = False
+    if not whole:
+        return lambda run: callback(back(run.x.copy()))
+
+    def tell(run: Iteration) -> None:
+        x, fun = back(run.x.copy()), run.r.copy()
+        callback(intermediate_result=OptimizeResult(x=x, fun=fun, cost=run.cost, nfev=run.nfev, njev=run.njev))
+
+    return tell
 
 
 def _like(part: Any, x0: Any, size: int, name: str) -> np.ndarray:

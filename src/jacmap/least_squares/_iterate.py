@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +53,7 @@ class Iteration:
         self.bad = self.where = ""
         self.last_step = 0.0
         self.goal = -1.0  # stop as soon as no residual is larger: for roots
+        self.watch: Callable[[Iteration], None] | None = None  # after every kept step; StopIteration ends the run
         self.jacobian: Any = None
         self.gradient = np.full(problem.shape[1], np.nan)
 
@@ -76,6 +78,11 @@ class Iteration:
                 if self.x is not before[0] and not self._linearise():
                     self.x, self.r, self.cost, self.jacobian, self.gradient = before
                     return -3
+            if self.watch is not None and self.x is not before[0]:
+                try:
+                    self.watch(self)
+                except StopIteration:
+                    status = -6 if status is None else status
             if status is not None:
                 return self._converged(status) if status > 0 else status
         return 1

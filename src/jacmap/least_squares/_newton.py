@@ -144,7 +144,10 @@ class Krylov:
         return LinearOperator((n, n), matvec=lambda v: factors.solve(v.ravel()), dtype=float)
 
 
-def newton(steps: Steps, problem: Problem, args: tuple[Any, ...], run: NewtonRun, tol: float, limit: int) -> NewtonRun:
+def newton(
+    steps: Steps, problem: Problem, args: tuple[Any, ...], run: NewtonRun, tol: float, limit: int,
+    watch: Callable[[np.ndarray, np.ndarray], Any],
+) -> NewtonRun:  # fmt: skip
     """Newton's method with halving until ‖f‖² falls as Armijo asks; status −4 where that fails or J is singular."""
     while float(np.abs(run.r).max()) > tol:
         if run.nfev >= limit:
@@ -170,4 +173,8 @@ def newton(steps: Steps, problem: Problem, args: tuple[Any, ...], run: NewtonRun
             if share < SHORTEST or nfev >= limit:
                 return replace(run, nfev=nfev)
         run = replace(run, x=x, r=r, nfev=nfev)
+        try:
+            watch(x, r)
+        except StopIteration:
+            return replace(run, status=-6)
     return replace(run, status=1)

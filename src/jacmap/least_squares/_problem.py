@@ -17,11 +17,15 @@ from scipy.sparse.linalg import LinearOperator
 
 from .._errors import ArgumentError
 from .._questions import jacobian
+from .._transforms import Transform
+from ..engine.backends.jax.brief import brief, is_light
+from ..engine.plan.question import Question
 from ._arguments import split
 
 Array = np.ndarray
 
 
+BRIEF = 1e6  # entries that f and J move up to which compiling a thousand calls well takes longer than it spares
 SMALL = 32, 10_000  # unknowns and entries of J up to which no structure is looked for: a dense step takes microseconds
 
 
@@ -110,7 +114,7 @@ class Problem:
         return jax.jit(push), jax.jit(pull)
 
     def cast(self, x: Array) -> Any:
-        return x if self.flat is None else jnp.asarray(x, self.dtype)
+        return np.asarray(x, self.dtype)  # which compiled code takes sooner than an array of JAX made of it
 
 
 def start(x0: Any) -> tuple[Array, Callable[[Array], Any], Any, np.dtype[Any]]:
@@ -192,8 +196,9 @@ def _prepare(
         parts = [jnp.ravel(leaf) for leaf in leaves]
         return parts[0] if len(parts) == 1 else jnp.concatenate(parts)
 
+    traced = jax.jit(flat)  # once, for its shape, its values and a small J
     try:
-        out = jax.eval_shape(flat, jax.ShapeDtypeStruct(x.shape, jnp.result_type(dtype)), *data)
+        out = jax.eval_shape(traced, jax.ShapeDtypeStruct(x.shape, jnp.result_type(dtype)), *data)
     except (jax.errors.JAXTypeError, TypeError, AttributeError, ValueError, IndexError):
         return _black_box(f, x, back, data, join)
     if jnp.issubdtype(out.dtype, jnp.complexfloating):
@@ -209,9 +214,14 @@ def _prepare(
         pattern.sort_indices()
         return Layout(plan, pattern, entries)
 
-    found = Problem(flat, jax.jit(flat), None, look, used, (int(out.size), len(x)))
-    # Nothing is timed for a few calls of so small a J.
-    return dataclasses.replace(found, dense=jacobian(flat, plan="plain")) if found.small else found
+    found = Problem(flat, traced, None, look, used, (int(out.size), len(x)))
+    if not found.small:
+        return found
+    dense = Transform(traced, Question("dense"), plan="plain")  # nothing is timed for a few calls of so small a J
+    graph = dense.unprobed_plan(jnp.asarray(x, used), *data).graph
+    if not is_light(graph, min(found.shape), BRIEF):
+        return dataclasses.replace(found, dense=dense.call)
+    return dataclasses.replace(found, compiled=brief(traced), dense=brief(dense.call))
 
 
 def _black_box(

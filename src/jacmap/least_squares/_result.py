@@ -27,6 +27,7 @@ MESSAGES = {
     "not finite or not smooth near x, or its derivative wrong",
     -5: "stopped: no minimum in reach, the cost keeps falling while x grows (the Gauss-Newton step from x still has "
     "{step:.1e} of x's length)",
+    -6: "stopped: by the callback; the optimality is {optimality:.1e}",
 }
 
 
@@ -38,7 +39,8 @@ class LeastSquaresResult:
     `LinearOperator`
     where steps are by products; `grad` (n,) of the cost; `optimality` the first-order optimality within bounds;
     `active_mask` (n,) −1, 0, 1; `nfev`, `njev`. `status`: 1 gtol, 2 ftol, 3 xtol, 4 both, 0 max_nfev as in SciPy; −2 f
-    not finite at x0, −3 J not finite, −4 no step lowers the cost, −5 no minimum in reach. `success` is status > 0.
+    not finite at x0, −3 J not finite, −4 no step lowers the cost, −5 no minimum in reach, −6 stopped by the callback.
+    `success` is status > 0.
     `plan` prints how steps were solved for and why. `method` is the strategy that ran. `index` holds the number of each
     unknown, 0 to n − 1, in the form of x0: `covariance(found.index["pose"])`.
     """
@@ -145,8 +147,8 @@ class LeastSquaresResult:
 @dataclass(frozen=True, eq=False)
 class RootResult:
     """`x` in the form of x0; `fun` (n,) = f(x); `success`: ‖f(x)‖∞ ≤ tol; `status` 1 solved, 0 max_nfev, −2 f not
-    finite at x0, −3 J not finite, −4 stuck where ‖f‖ has a local minimum or no step lowers it; `jac`, `nfev`, `njev`,
-    `message`.
+    finite at x0, −3 J not finite, −4 stuck where ‖f‖ has a local minimum or no step lowers it, −6 stopped by the
+    callback; `jac`, `nfev`, `njev`, `message`.
 
     `method`: what solved it; `plan`: how its steps were solved for.
     """

@@ -25,6 +25,7 @@ MESSAGES = {
     -3: "stopped: the Jacobian is not finite ({bad})",
     -4: "stopped: ‖f‖ has a local minimum here that is no root, or no step lowers it: ‖f(x)‖∞ = {size:.1e}, ‖Jᵀf‖∞ = "
     "{slope:.1e}; start elsewhere",
+    -6: "stopped: by the callback, ‖f(x)‖∞ = {size:.1e}",
 }
 
 
@@ -36,6 +37,7 @@ def root(
     tol: float | None = None,
     max_nfev: int | None = None,
     *,
+    callback: Callable[..., Any] | None = None,
     linear_solver: str | None = None,
     memory: str | float | None = None,
 ) -> RootResult:
@@ -47,7 +49,8 @@ def root(
     "krylov",
     GMRES on products J v, preconditioned by the factors of an earlier J, or J's diagonal where they do not fit
     `memory`; "lm", Levenberg-Marquardt alone. `tol`: ‖f(x)‖∞ that counts as solved, by default 1e-9 (1e-4 in float32).
-    `max_nfev`: evaluations of f, 100·(n + 1) at most 10,000 by default. `method` may be a solver of optimistix (the
+    `max_nfev`: evaluations of f, 100·(n + 1) at most 10,000 by default. `callback(x, f)` is called
+    after every step; StopIteration raised in it ends the run. `method` may be a solver of optimistix (the
     extra `implicit`), such as `optimistix.Newton(rtol, atol)`: it runs by its own tolerances, `max_nfev` bounds its
     steps, and the answer counts as solved by `tol` alone.
 
@@ -72,22 +75,29 @@ def root(
     if bad:
         name = foreign_name(method) if foreign else method
         return _answer(back, NewtonRun(x, first, None, 1, 0, -2), name, None, tol, limit, bad)
+    if foreign and callback is not None:
+        raise ArgumentError(f"callback: given with method={foreign_name(method)}, which knows none; leave it out")
     if foreign:
         return foreign_root(method, problem, x, data, tol, limit, back, planned(problem, memory, linear_solver)[0])
     run, used = NewtonRun(x, first, None, 1, 0, -4), method
+
+    def watch(x: np.ndarray, r: np.ndarray) -> None:
+        if callback is not None:
+            callback(back(x.copy()), r.copy())
+
     plan: Any = None
     if method != "lm":
         way = Newton(problem, data) if method == "newton" else Krylov(problem, data, memory)
-        run, plan = newton(way, problem, data, run, tol, limit), way
+        run, plan = newton(way, problem, data, run, tol, limit, watch), way
     if run.status == -4:
         step_plan, step_way = planned(problem, memory, linear_solver)
         every = np.full(n, np.inf)
         strategy = levenberg(step_way.repeats)
         fallback = Iteration(problem, data, step_plan, step_way, strategy, "linear", 1.0, None, -every, every)
-        fallback.goal = tol
+        fallback.goal, fallback.watch = tol, lambda run: watch(run.x, run.r)
         ended = fallback.minimise(run.x, Tolerances.of(problem.dtype, 1e-15, 1e-15, 0.0, max(limit - run.nfev, 1)))
         size = float(np.abs(fallback.r).max())
-        status = 1 if size <= tol else ended if ended in (0, -3) else -4
+        status = 1 if size <= tol else ended if ended in (0, -3, -6) else -4
         nfev, njev = run.nfev + fallback.nfev, run.njev + fallback.njev
         run = NewtonRun(fallback.x, fallback.r, fallback.jacobian, nfev, njev, status)
         used, plan, bad = ("lm" if method == "lm" else f"{method}, then lm"), step_plan, fallback.bad

@@ -92,7 +92,7 @@ class Levenberg:
             return p
         low, high = 0.0, largest
         damping = self.damping if 0 < self.damping < largest else 1e-3 * largest
-        before: tuple[float, float] | None = None
+        before = (0.0, 1 / length) if 0 < length < np.inf else None
         for _ in range(MOST_SOLVES):
             self.damping = damping
             p, length = _step(solve, damping, scale)

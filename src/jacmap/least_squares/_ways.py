@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve, solve_triangular, solveh_banded
+from scipy.linalg import LinAlgError, cho_factor, cho_solve, solveh_banded
+from scipy.linalg.lapack import dgeqrf, dormqr, dtrtrs
 from scipy.sparse import csc_array
 from scipy.sparse.linalg import LinearOperator, lsmr, splu
 
@@ -33,30 +34,43 @@ class Way(Protocol):
 
 
 class Dense:
-    """QR of J once, then of [R; √d] for each damping: the condition number is not squared."""
+    """QR of J once, then of [R; √d] for each damping: the condition number is not squared.
+
+    LAPACK by name: NumPy's functions around it take ten times as long for a few unknowns, and form Q for many rows.
+    """
 
     least, repeats = 1e-30, True
 
     def load(self, jacobian: np.ndarray) -> None:
         self.J = jacobian
         self.tall = jacobian.shape[0] > 2 * jacobian.shape[1]
+        self.turned: tuple[np.ndarray, np.ndarray] | None = None
         if self.tall:
-            self.Q, self.R = np.linalg.qr(jacobian)
+            self.QR, self.tau = dgeqrf(jacobian)[:2]
+            self.R = np.triu(self.QR[: jacobian.shape[1]])
+
+    def _rotated(self, r: np.ndarray) -> np.ndarray:
+        """Qᵀ r (n,), once for each r."""
+        if self.turned is None or self.turned[0] is not r:
+            whole = dormqr("L", "T", self.QR, self.tau, r[:, None], lwork=len(r))[0]
+            self.turned = r, whole[: len(self.R), 0]
+        return self.turned[1]
 
     def step(self, r: np.ndarray, damping: np.ndarray, free: np.ndarray) -> np.ndarray | None:
         """QR with a triangular solve; singular values where R is singular."""
-        top, right = (self.R, self.Q.T @ r) if self.tall else (self.J, r)
+        top, right = (self.R, self._rotated(r)) if self.tall else (self.J, r)
         every = bool(free.all())
         top, damp = (top, damping) if every else (top[:, free], damping[free])
-        k = len(damp)
-        damped = np.column_stack([np.diag(np.sqrt(damp)), np.zeros(k)])
-        found = np.asarray(np.linalg.qr(np.vstack([np.column_stack([top, -right]), damped]), mode="r"))
-        try:
-            part = solve_triangular(found[:k, :k], found[:k, k], check_finite=False)
-        except LinAlgError:
-            part = np.linalg.lstsq(found[:k, :k], found[:k, k])[0]
+        height, k = top.shape
+        stacked = np.zeros((height + k, k + 1), order="F")
+        stacked[:height, :k], stacked[:height, k] = top, -right
+        stacked[range(height, height + k), range(k)] = np.sqrt(damp)
+        found = dgeqrf(stacked, overwrite_a=1)[0]
+        part, singular = dtrtrs(found[:k, :k], found[:k, k])
+        if singular:
+            part = np.linalg.lstsq(np.triu(found[:k, :k]), found[:k, k])[0]
         if every:
-            return part
+            return np.asarray(part)
         p = np.zeros(len(free))
         p[free] = part
         return p
