@@ -10,9 +10,6 @@ import pytest
 import scipy.optimize
 
 import jacmap as jm
-from jacmap._transforms import Transform
-from jacmap.engine.backends.jax.brief import brief, is_light
-from jacmap.engine.plan.question import Question
 from jacmap.least_squares._strategies import FIRST, WITHIN, Levenberg
 from jacmap.least_squares._ways import Dense
 
