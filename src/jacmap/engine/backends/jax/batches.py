@@ -9,9 +9,10 @@ import jax
 
 from ...graph import Graph
 
-# On two cores, 100,000 products of a 3×3 matrix with a vector: nine at once 28 ms, one after another 11 ms; four at
-# once 3 ms, one after another 6 ms. Between them lie the caches.
-LARGEST_BATCH = 1e8
+# On two cores, 100,000 products of a 3×3 matrix with a vector: nine at once (86 MB) 28 ms, one after another 11 ms;
+# four at once (38 MB) 3 ms, one after another 6 ms. Between them lie the caches, and glibc's largest threshold: beyond
+# 32 MiB of scratch every call takes fresh pages from the system, half of the time of bundle adjustment's J.
+LARGEST_BATCH = 4e7
 MANY, SMALL = 10_000, 8
 
 
