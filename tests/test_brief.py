@@ -5,10 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jacmap as jm
-from jacmap._transforms import Transform
-from jacmap.engine.backends.jax.brief import brief, is_light
-from jacmap.engine.graph import Graph
-from jacmap.engine.plan.question import Question
+from jacmap.engine.backends.jax.brief import brief, entries_made
 
 X = np.array([0.3, 0.2])
 
@@ -21,18 +18,19 @@ def looped(x):
     return jax.lax.fori_loop(0, 50, lambda _, y: jnp.sin(y) + 0.1 * y, x) - 0.3
 
 
-def large(x):
-    return (jnp.ones((4000, 4000)) * x[0]).sum() * x
+def chosen(x):
+    return jax.lax.cond(x[0] > 0, jax.jit(lambda x: jnp.sin(x) * 2), lambda x: x, x)
 
 
-def graph(f) -> Graph:
-    return Transform(f, Question("dense")).unprobed_plan(X).graph
+def test_entries_made() -> None:
+    def made(f) -> float:
+        return entries_made(jax.make_jaxpr(f)(X))
 
-
-def test_only_what_is_over_soon_is_light() -> None:
-    assert is_light(graph(small))
-    assert not is_light(graph(looped)) and not is_light(graph(large))
-    assert is_light(graph(small), passes=2, limit=1000) and not is_light(graph(small), passes=10**6, limit=1000)
+    assert made(lambda x: jnp.sin(x) + 1) == 4
+    assert made(lambda x: jnp.ones((300, 1)) * x) == 300 + 2 + 600
+    assert made(looped) == made(jax.jit(looped)) == np.inf
+    # x[0] in two steps, the comparison, the branch's number; sin and product in one branch.
+    assert made(chosen) == 4 + 4
 
 
 def test_the_numbers_are_those_of_an_optimised_program() -> None:

@@ -29,6 +29,7 @@ from ._truth import Truth
 from .engine.backends.jax import compat
 from .engine.backends.jax import function as backend
 from .engine.backends.jax.batches import batch_bytes
+from .engine.backends.jax.brief import brief
 from .engine.backends.jax.folding import LARGEST, folded
 from .engine.plan import store
 from .engine.plan.execute import execute
@@ -92,6 +93,10 @@ class Transform:
         self._direct: Any = jax.jit(functools.partial(self._run_arrays, False))
         self._mapped: Any = jax.jit(functools.partial(self._run_arrays, True))
         self._here = _Here()
+
+    def briefly(self) -> None:
+        """For callers from outside all transformations who know that the calls will be few and short."""
+        self._direct = brief(functools.partial(self._run_arrays, False))
 
     # -- calling -------------------------------------------------------------------------------------------
     def function(self) -> PlannedFunction:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .engine.backends.jax import function as backend
-from .engine.backends.jax.brief import brief, is_light
+from .engine.backends.jax.brief import LIGHT, brief
 from .engine.backends.jax.run import Runner, ravel
 
 
@@ -25,7 +25,7 @@ class Truth:
         self.reverse = traced.reverse
         self.dtype = ravel(self._leaves[0]).dtype
         self.eps = traced.eps
-        compiled = brief if is_light(traced.graph) else jax.jit
+        compiled = brief if traced.entries_made <= LIGHT else jax.jit
         self._push = compiled(lambda leaves, v: self._runner(*leaves).push(v[:, None])[:, 0])
         self._pull = compiled(lambda leaves, u: self._runner(*leaves).pull(u[None, :])[0])
 

@@ -15,17 +15,16 @@ from jax.flatten_util import ravel_pytree
 from scipy.sparse import csr_array
 from scipy.sparse.linalg import LinearOperator
 
+from .._brief import brief, entries_made
 from .._errors import ArgumentError
-from .._questions import jacobian
+from .._questions import as_question, jacobian
 from .._transforms import Transform
-from ..engine.backends.jax.brief import brief, is_light
-from ..engine.plan.question import Question
 from ._arguments import split
 
 Array = np.ndarray
 
 
-BRIEF = 1e6  # entries that f and J move up to which compiling a thousand calls well takes longer than it spares
+BRIEF = 1e6  # entries made in a call up to which compiling well takes longer than it spares a thousand calls
 SMALL = 32, 10_000  # unknowns and entries of J up to which no structure is looked for: a dense step takes microseconds
 
 
@@ -198,9 +197,10 @@ def _prepare(
 
     traced = jax.jit(flat)  # once, for its shape, its values and a small J
     try:
-        out = jax.eval_shape(traced, jax.ShapeDtypeStruct(x.shape, jnp.result_type(dtype)), *data)
+        program = traced.trace(jax.ShapeDtypeStruct(x.shape, jnp.result_type(dtype)), *data)
     except (jax.errors.JAXTypeError, TypeError, AttributeError, ValueError, IndexError):
         return _black_box(f, x, back, data, join)
+    out, made = program.out_info, entries_made(program.jaxpr.jaxpr)
     if jnp.issubdtype(out.dtype, jnp.complexfloating):
         raise ArgumentError(COMPLEX)
     if not out.size:
@@ -208,20 +208,22 @@ def _prepare(
     used = np.dtype(jnp.result_type(dtype))
 
     def look() -> Layout:
-        entries = jacobian(flat, form="sparse")
-        plan = entries.plan(jnp.asarray(x, used), *data)
+        entries = Transform(flat, as_question("sparse"))
+        at = jnp.asarray(x, used)
+        if made * max(1, entries.unprobed_plan(at, *data).passes) <= BRIEF:
+            entries.briefly()
+        plan = entries.plan(at, *data)
         pattern = csr_array(plan.planned.pattern.tocsr())
         pattern.sort_indices()
-        return Layout(plan, pattern, entries)
+        return Layout(plan, pattern, entries.function())
 
-    found = Problem(flat, traced, None, look, used, (int(out.size), len(x)))
+    found = Problem(flat, brief(traced) if made <= BRIEF else traced, None, look, used, (int(out.size), len(x)))
     if not found.small:
         return found
-    dense = Transform(traced, Question("dense"), plan="plain")  # nothing is timed for a few calls of so small a J
-    graph = dense.unprobed_plan(jnp.asarray(x, used), *data).graph
-    if not is_light(graph, min(found.shape), BRIEF):
-        return dataclasses.replace(found, dense=dense.call)
-    return dataclasses.replace(found, compiled=brief(traced), dense=brief(dense.call))
+    dense = Transform(traced, as_question("dense"), plan="plain")  # nothing is timed for a few calls of so small a J
+    if made * min(found.shape) <= BRIEF:
+        dense.briefly()
+    return dataclasses.replace(found, dense=dense.function())
 
 
 def _black_box(

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.extend.core as jex
 
-from ...graph import Graph
-
-# What an optimised program may take, in entries moved (5 ms), to be worth the while unoptimised.
-LIGHT = 1e7
-LOOPS = {"scan", "while"}
+LIGHT = 1e7  # entries that a program may make (5 ms) to be compiled briefly where it runs once or twice
 
 # No fused loops, no optimisation by LLVM, no program cut into up to 32 that are compiled side by side.
 _OPTIONS = {
@@ -28,10 +26,21 @@ def brief(f: Callable[..., Any]) -> Callable[..., Any]:
     return jax.jit(f, compiler_options=_options())
 
 
-def is_light(graph: Graph, passes: int = 1, limit: float = LIGHT) -> bool:
-    """Is f with so many passes through it over so soon that compiling it is what takes the time?"""
-    work = graph.work + passes * graph.pass_work
-    return work <= limit and not any(node.op in LOOPS for node in graph.nodes)
+def entries_made(jaxpr: Any) -> float:
+    """The entries of all values that one evaluation makes: how soon it is over. Infinite where there is a loop."""
+    if any(eqn.primitive.name in ("scan", "while") for eqn in jaxpr.eqns):
+        return math.inf
+    total = 0.0
+    for eqn in jaxpr.eqns:
+        leaves = jax.tree_util.tree_leaves(list(eqn.params.values()), is_leaf=_is_jaxpr)
+        inner = [leaf for leaf in leaves if _is_jaxpr(leaf)]
+        bodies = (entries_made(getattr(sub, "jaxpr", sub)) for sub in inner)
+        total += sum(bodies) if inner else sum(math.prod(getattr(var.aval, "shape", ())) for var in eqn.outvars)
+    return total
+
+
+def _is_jaxpr(value: Any) -> bool:
+    return isinstance(value, (jex.Jaxpr, jex.ClosedJaxpr))
 
 
 @functools.cache

@@ -13,6 +13,7 @@ import numpy as np
 from ...._errors import ArgumentError
 from ...graph import Graph
 from . import compat
+from .brief import entries_made
 from .folding import folded
 from .run import Parts, Runner, ravel, split
 from .trace import graph_of
@@ -44,6 +45,7 @@ class Traced:
     """A function read at one signature.
 
     `outputs`, `out_tree`: what it returns; `inputs`, `in_tree`: the differentiated arguments, as a tuple.
+    `entries_made`: on the way, infinitely many in a loop.
     """
 
     graph: Graph
@@ -52,6 +54,7 @@ class Traced:
     inputs: tuple[Any, ...]
     in_tree: Any
     closes_over_tracers: bool
+    entries_made: float
 
     @property
     def reverse(self) -> bool:
@@ -156,7 +159,8 @@ def trace(call: Call, sig: Signature) -> Traced:
     active = [True] * len(moving) + [False] * len(others)
     graph = graph_of(closed.jaxpr, closed.consts, active)
     tracers = any(isinstance(c, compat.Tracer) for c in graph.constants.values())
-    return Traced(graph, seen["tree"], tuple(closed.out_avals), tuple(moving), sig.in_tree, tracers)
+    made = entries_made(closed.jaxpr)
+    return Traced(graph, seen["tree"], tuple(closed.out_avals), tuple(moving), sig.in_tree, tracers, made)
 
 
 def runner(call: Call, traced: Traced, moving: Sequence[Any], others: Sequence[Any]) -> Runner:

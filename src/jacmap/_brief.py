@@ -1,0 +1,7 @@
+"""Programs compiled for a few calls, for the rooms that do not see the engine."""
+
+from __future__ import annotations
+
+from .engine.backends.jax.brief import brief, entries_made
+
+__all__ = ["brief", "entries_made"]
