@@ -208,7 +208,7 @@ def _prepare(
     used = np.dtype(jnp.result_type(dtype))
 
     def look() -> Layout:
-        entries = Transform(flat, as_question("sparse"))
+        entries = Transform(traced, as_question("sparse"))
         at = jnp.asarray(x, used)
         if made * max(1, entries.unprobed_plan(at, *data).passes) <= BRIEF:
             entries.briefly()
