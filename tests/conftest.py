@@ -19,6 +19,7 @@ if not OPTIMISED:
     os.environ["XLA_FLAGS"] = f"{flags} {os.environ.get('XLA_FLAGS', '')}"
 
 import jax  # noqa: E402
+import one_context  # noqa: E402
 import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
@@ -27,6 +28,8 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_disable_most_optimizations", not OPTIMISED)
 jax.config.update("jax_include_full_tracebacks_in_locations", False)  # in the compiled text, which nobody reads
 jax.config.update("jax_traceback_in_locations_limit", 0)
+if not OPTIMISED:
+    one_context.share()
 
 # Compilation makes the first example slow, and a test that fails must fail again tomorrow.
 settings.register_profile("jacmap", deadline=None, derandomize=True)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
+import one_context
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -103,6 +104,8 @@ def write_outputs(document: Path, printed: Path, complaints: Path) -> None:
     os.environ["COLUMNS"] = "80"
     os.chdir(ROOT)
     warnings.simplefilter("error", UserWarning)
+    if CHEAP:
+        one_context.share()
     printed.write_text(json.dumps(run_document(document)), encoding="utf-8")
 
 
