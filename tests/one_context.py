@@ -1,5 +1,6 @@
 """One MLIR context for many programs: JAX makes a new one for each, which takes longer than lowering a small one."""
 
+import threading
 from typing import Any
 
 from jax._src.interpreters import mlir
@@ -16,8 +17,9 @@ def share() -> None:
     shared: list[Any] = []
 
     def make_or_share() -> Any:
-        if ir.Context.current is not None:
-            return make()  # for a program compiled while another is lowered: in one context it would land inside that
+        # A program compiled while another is lowered would land inside that, and threads have contexts of their own.
+        if ir.Context.current is not None or threading.current_thread() is not threading.main_thread():
+            return make()
         if not shared:
             shared.extend([make()] * USES)
         return shared.pop()

@@ -1,4 +1,4 @@
-"""Programs that run a few times: compiled in an eighth of the time, to code that computes the same more slowly."""
+"""Programs that run a few times: compiled without optimisation, in a fraction of the time, to slower code."""
 
 from __future__ import annotations
 
