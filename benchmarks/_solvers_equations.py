@@ -59,16 +59,16 @@ class Contestant:
 
 def rows(quick: bool, tick: Tick) -> Iterator[Row]:
     """Solved: ‖r‖∞ ≤ 1e-6, or a cost within 1e-6 of the least that anybody found. Compiling counts."""
-    outcomes = []
     with jax.enable_x64(True):
-        for k, system in enumerate(systems(16 if quick else 1)):
-            outcomes.append(attempts(system, tick))
-            if k % TOGETHER == TOGETHER - 1:
-                jax.clear_caches()
-    yield from _table("n ≤ 600", [o for o in outcomes if o[0].small])
-    large = [o for o in outcomes if not o[0].small]
-    if large:
-        yield from _table("600 < n ≤ 5,000", large)
+        every = list(systems(16 if quick else 1))
+        for where, small in (("n ≤ 600", True), ("600 < n ≤ 5,000", False)):
+            outcomes = []
+            for k, system in enumerate(s for s in every if s.small is small):
+                outcomes.append(attempts(system, tick))
+                if k % TOGETHER == TOGETHER - 1:
+                    jax.clear_caches()
+            if outcomes:
+                yield from _table(where, outcomes)
 
 
 Outcome = tuple[System, dict[str, float], dict[str, bool]]  # seconds and solved, by contestant

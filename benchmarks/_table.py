@@ -56,8 +56,8 @@ def main(area: str, title: str, cases: Mapping[str, Case], quick: str) -> int:
     parser.add_argument("--only", action="append", choices=cases, help="this case only (may be given several times)")
     options = parser.parse_args()
     chosen = options.only or list(cases)
-    whole = not options.quick and not options.only
-    out = HERE / "out" / (f"{area}.json" if whole else f"{area}-part.json")
+    whole, part = HERE / "out" / f"{area}.json", HERE / "out" / f"{area}-part.json"
+    out = part if options.quick or options.only else whole
     rows: list[Row] = []
     start = perf_counter()
     columns = (SpinnerColumn(), TextColumn("{task.completed}/{task.total}"), BarColumn(20), TimeElapsedColumn(),
@@ -69,9 +69,12 @@ def main(area: str, title: str, cases: Mapping[str, Case], quick: str) -> int:
                 for row in cases[name](options.quick, lambda what: progress.update(task, description=what)):
                     rows.append(row)
                 progress.advance(task)
-        except KeyboardInterrupt:  # what was measured until then is kept, as a part
-            out = HERE / "out" / f"{area}-part.json"
-    write(out, json.dumps([row.record() for row in rows], indent=1, ensure_ascii=False) + "\n")
+        except KeyboardInterrupt:
+            out = part
+        except Exception:
+            _write(part, rows)  # what was measured until then is kept, as a part
+            raise
+    _write(out, rows)
     console.print(table(f"jacmap: {title}, measured", rows))
     busy, cores = os.getloadavg()[0], os.cpu_count() or 1
     if busy > cores + 0.5:
@@ -81,6 +84,10 @@ def main(area: str, title: str, cases: Mapping[str, Case], quick: str) -> int:
     verdict = f"{missed or 'no'} floor{'s' * (missed != 1)} missed"
     console.print(f"{verdict}; {seconds:.0f} s; wrote {out.relative_to(HERE.parent)}")
     return 0
+
+
+def _write(out: Path, rows: list[Row]) -> None:
+    write(out, json.dumps([row.record() for row in rows], indent=1, ensure_ascii=False) + "\n")
 
 
 def table(title: str, rows: list[Row]) -> Table:
