@@ -440,3 +440,18 @@ def test_a_plan_asked_for_first_compiles_what_the_calls_run(question, caplog):
         J(x)
     compiled = [record for record in caplog.records if "Compiling" in record.getMessage()]
     assert not [r for r in compiled if "_run_arrays" in r.getMessage()], [r.getMessage()[:80] for r in compiled]
+
+
+@pytest.mark.parametrize("x", [np.linspace(0.5, 1.5, 40), jnp.linspace(0.5, 1.5, 40)], ids=["NumPy", "JAX"])
+def test_values_known_inside_a_transformation(x) -> None:
+    """First asked for at values that f's caller closes over: inside `jit` even these are staged, and nothing is probed."""
+
+    def rod(x):
+        return jnp.sin(x) * jnp.roll(x, 1)
+
+    diagonal, sparse = jm.diagonal(rod), jm.jacobian(rod, form="sparse")
+    true = np.asarray(jax.jacfwd(rod)(jnp.asarray(x)))
+    assert np.allclose(jax.jit(lambda y: diagonal(x) * y)(2.0), 2 * np.diag(true), rtol=1e-12)
+    assert np.allclose(jax.jit(lambda y: sparse(x).todense() * y)(2.0), 2 * true, rtol=1e-12)
+    assert np.allclose(jax.vmap(lambda y: diagonal(x) * y)(jnp.arange(3.0))[2], 2 * np.diag(true), rtol=1e-12)
+    assert diagonal.plan(x).probed is not None and sparse.plan(x).probed is not None

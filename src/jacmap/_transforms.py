@@ -95,7 +95,7 @@ class Transform:
         self._here = _Here()
 
     def briefly(self) -> None:
-        """For callers from outside all transformations who know that the calls will be few and short."""
+        """For callers who know that the calls will be few and short; before `function` is asked for."""
         self._direct = brief(functools.partial(self._run_arrays, False))
 
     # -- calling -------------------------------------------------------------------------------------------
@@ -373,7 +373,8 @@ class Transform:
         if not self._unprobed:
             return
         leaves = jax.tree_util.tree_leaves((args, kwargs))
-        if any(map(compat.is_tracer, leaves)):
+        # Inside `jit` all is staged, even what is worked out from concrete values that f closes over.
+        if any(map(compat.is_tracer, leaves)) or compat.is_tracer(jnp.zeros(())):
             return
         sig = self._signature(args, kwargs)
         entry = self.entries.get(self._key(sig))

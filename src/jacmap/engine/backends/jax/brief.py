@@ -10,6 +10,8 @@ from typing import Any
 import jax
 import jax.extend.core as jex
 
+from . import compat
+
 LIGHT = 1e7  # entries that a program may make (5 ms) to be compiled briefly where it runs once or twice
 
 # No fused loops, no optimisation by LLVM, no program cut into up to 32 that are compiled side by side.
@@ -22,8 +24,23 @@ _OPTIONS = {
 
 
 def brief(f: Callable[..., Any]) -> Callable[..., Any]:
-    """`jax.jit(f)` for a few calls from outside all transformations."""
-    return jax.jit(f, compiler_options=_options())
+    """`jax.jit(f)` for a few calls. Inside a transformation, where options of its own are not allowed, it is just that."""
+    plain, quick = jax.jit(f), list[Any]()
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        context, evaluation = compat.trace_state()
+        if context.trace is not evaluation:
+            return plain(*args, **kwargs)
+        if not quick:
+            quick.append(jax.jit(f, compiler_options=_options()))
+        return quick[0](*args, **kwargs)
+
+    def clear_cache() -> None:
+        plain.clear_cache()
+        quick.clear()
+
+    call.clear_cache = clear_cache  # type: ignore[attr-defined]
+    return call
 
 
 def entries_made(jaxpr: Any) -> float:
