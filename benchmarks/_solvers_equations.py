@@ -123,8 +123,10 @@ def _table(where: str, outcomes: list[Outcome]) -> Iterator[Row]:
 
 
 def _beside(name: str, mine: list[Outcome]) -> Iterator[Row]:
-    """Against each peer on the problems that both take."""
+    """Against each peer that is asked the same, a root or a minimum, on the problems that both take."""
     for peer, contestant in CONTESTANTS.items():
+        if ("root" in peer) is not ("root" in name):
+            continue
         both = [o for o in mine if peer in o[2]]
         if both and not contestant.ours:
             ahead = sum(o[2][name] for o in both) - sum(o[2][peer] for o in both)

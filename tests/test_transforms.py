@@ -444,7 +444,7 @@ def test_a_plan_asked_for_first_compiles_what_the_calls_run(question, caplog):
 
 @pytest.mark.parametrize("x", [np.linspace(0.5, 1.5, 40), jnp.linspace(0.5, 1.5, 40)], ids=["NumPy", "JAX"])
 def test_values_known_inside_a_transformation(x) -> None:
-    """First asked for at values that f's caller closes over: inside `jit` even these are staged, and nothing is probed."""
+    """First asked for at values that the caller closes over: inside `jit` even these are staged, nothing is probed."""
 
     def rod(x):
         return jnp.sin(x) * jnp.roll(x, 1)

@@ -24,8 +24,9 @@ _OPTIONS = {
 
 
 def brief(f: Callable[..., Any]) -> Callable[..., Any]:
-    """`jax.jit(f)` for a few calls. Inside a transformation, where options of its own are not allowed, it is just that."""
-    plain, quick = jax.jit(f), list[Any]()
+    """`jax.jit(f)` for a few calls; just that inside a transformation, where it may have no options of its own."""
+    plain: Any = jax.jit(f)
+    quick: list[Any] = []
 
     def call(*args: Any, **kwargs: Any) -> Any:
         context, evaluation = compat.trace_state()
