@@ -195,7 +195,7 @@ def _prepare(
         parts = [jnp.ravel(leaf) for leaf in leaves]
         return parts[0] if len(parts) == 1 else jnp.concatenate(parts)
 
-    traced = jax.jit(flat)  # once, for its shape, its values and a small J
+    traced = jax.jit(flat)  # once, for its shape, its values and J
     try:
         program = traced.trace(jax.ShapeDtypeStruct(x.shape, jnp.result_type(dtype)), *data)
     except (jax.errors.JAXTypeError, TypeError, AttributeError, ValueError, IndexError):

@@ -52,7 +52,7 @@ def entries_made(jaxpr: Any) -> float:
     for eqn in jaxpr.eqns:
         leaves = jax.tree_util.tree_leaves(list(eqn.params.values()), is_leaf=_is_jaxpr)
         inner = [leaf for leaf in leaves if _is_jaxpr(leaf)]
-        bodies = (entries_made(getattr(sub, "jaxpr", sub)) for sub in inner)
+        bodies = (entries_made(compat.sub_jaxpr(sub)[0]) for sub in inner)
         total += sum(bodies) if inner else sum(math.prod(getattr(var.aval, "shape", ())) for var in eqn.outvars)
     return total
 
