@@ -131,8 +131,15 @@ def _beside(name: str, mine: list[Outcome]) -> Iterator[Row]:
         if both and not contestant.ours:
             ahead = sum(o[2][name] for o in both) - sum(o[2][peer] for o in both)
             yield Row(f"{name} beside {peer}: more problems solved", ahead, f"of {len(both)}", 0)
-            ratio = sum(o[1][peer] for o in both) / sum(o[1][name] for o in both)
-            yield Row("the same, its time over ours, compiling counted", ratio, "×")
+            yield Row("the same, its time over ours, compiling counted", _ratio(both, peer, name), "×")
+            # Who gives up soon is quick: on what both solve that is no merit.
+            solved = [o for o in both if o[2][name] and o[2][peer]]
+            if solved:
+                yield Row(f"the same, on the {len(solved)} that both solve", _ratio(solved, peer, name), "×")
+
+
+def _ratio(outcomes: list[Outcome], peer: str, name: str) -> float:
+    return sum(o[1][peer] for o in outcomes) / sum(o[1][name] for o in outcomes)
 
 
 def _attempt(run: Callable[[System], Any], system: System) -> np.ndarray:

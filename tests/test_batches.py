@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 
 import jacmap as jm
 
@@ -28,3 +29,32 @@ def test_many_small_products_are_pushed_through_pass_after_pass(count: int, side
     assert ("pass after pass" in str(plan)) is in_turn
     v = jax.random.normal(jax.random.key(1), x.shape)
     np.testing.assert_allclose(jacobian(x) @ v, jax.jvp(f, (x,), (v,))[1], rtol=1e-10, atol=1e-10)
+
+
+def points(one: np.ndarray, two: np.ndarray):
+    """Sights of one point in space and of two neighbours: rows of three entries and of six."""
+
+    def in_jax(x: jax.Array) -> jax.Array:
+        p = x.reshape(-1, 3)
+        return jnp.concatenate([jnp.sin(p[one]).prod(1), (p[two] * p[two + 1][:, [1, 2, 0]]).sum(1)])
+
+    def in_torch(x: torch.Tensor) -> torch.Tensor:
+        p, left = x.reshape(-1, 3), torch.as_tensor(two)
+        return torch.cat([p[torch.as_tensor(one)].sin().prod(1), (p[left] * p[left + 1][:, [1, 2, 0]]).sum(1)])
+
+    return in_jax, in_torch
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_passes_in_turn_are_read_run_by_run(backend: str) -> None:
+    draw, count = np.random.default_rng(3), 300
+    in_jax, in_torch = points(draw.integers(0, count, 250), draw.integers(0, count - 1, 350))
+    x = draw.standard_normal(3 * count)
+    f, at = (in_jax, jnp.asarray(x)) if backend == "jax" else (in_torch, torch.as_tensor(x))
+    jacobian = jm.jacobian(f, form="sparse", memory="1 kB")
+    found, plan = jacobian(at), jacobian.plan(at)
+    assert plan.chosen.chunk == 1
+    read = plan.planned.read_for(plan.chosen)
+    assert read.layout is None and read.source_runs[2] == 3
+    dense = np.asarray(found.todense() if backend == "jax" else found.to_dense())
+    np.testing.assert_allclose(dense, jax.jacfwd(in_jax)(jnp.asarray(x)), rtol=1e-12, atol=1e-12)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +27,7 @@ from ._ways import Way
 
 Watch = Callable[[Iteration], None]
 
+MEANWHILE = 10**5  # entries of J from which a step is chosen while J is compiled
 RANK_UP_TO = 1e7  # m·n² up to which the rank of J is looked at, so that the message can tell
 
 
@@ -120,10 +122,18 @@ def least_squares(
 
 
 def planned(problem: Problem, memory: str | float | None, wanted: str | None) -> tuple[StepPlan, Way]:
-    """`choose`, once per problem and wish."""
+    """`choose`, once per problem and wish; where that takes long, XLA compiles J meanwhile."""
     key = parse_memory(memory), wanted
-    if key not in problem.ways:
+    if key in problem.ways:
+        return problem.ways[key]
+    if problem.small or problem.pattern.nnz <= MEANWHILE:
         problem.ways[key] = choose(problem, *key)
+        return problem.ways[key]
+    with ThreadPoolExecutor(1) as another:
+        # The pattern is known by now, the rest is NumPy alone: JAX's settings are those of this thread.
+        found = another.submit(choose, problem, *key)
+        problem.layout.settle()
+        problem.ways[key] = found.result()
     return problem.ways[key]
 
 

@@ -126,13 +126,14 @@ def supercolumns(pattern: csr_array) -> np.ndarray:
     if filled.size:
         draw = np.random.default_rng(0).integers(1, 2**63, pattern.shape[0], dtype=np.uint64)
         sums[filled] = np.add.reduceat(draw[by_column.indices], by_column.indptr[filled])
-    labels = np.unique(np.stack([sums, np.diff(by_column.indptr).astype(np.uint64)], 1), axis=0, return_inverse=True)[1]
+    _, first, labels = np.unique(sums, return_index=True, return_inverse=True)
     labels = labels.ravel().astype(np.int64)
     # Sums of 64 random bits agree by chance once in 10⁹ matrices: look, and do without labels then.
-    rows = np.repeat(np.arange(pattern.shape[0]), np.diff(pattern.indptr))
-    sizes = np.bincount(labels)
-    pairs, counts = np.unique(rows * len(sizes) + labels[pattern.indices], return_counts=True)
-    return labels if np.array_equal(counts, sizes[pairs % len(sizes)]) else np.arange(n)
+    counts, alike = np.diff(by_column.indptr), first[labels]
+    if not np.array_equal(counts, counts[alike]):
+        return np.arange(n)
+    there = np.arange(by_column.nnz) + np.repeat(by_column.indptr[alike] - by_column.indptr[:-1], counts)
+    return labels if np.array_equal(by_column.indices, by_column.indices[there]) else np.arange(n)
 
 
 def _runs(indptr: np.ndarray, indices: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -30,11 +30,15 @@ SMALL = 32, 10_000  # unknowns and entries of J up to which no structure is look
 
 @dataclass(frozen=True)
 class Layout:
-    """What the engine found of J: its plan, its pattern (sorted CSR) and the function of its entries."""
+    """What the engine found of J: its plan, its pattern (sorted CSR) and the function of its entries.
+
+    `settle` compiles and probes that function, which its first call would do, too.
+    """
 
     plan: Any
     pattern: csr_array
     entries: Callable[..., Any]
+    settle: Callable[[], Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,12 +214,12 @@ def _prepare(
     def look() -> Layout:
         entries = Transform(traced, as_question("sparse"))
         at = jnp.asarray(x, used)
-        if made * max(1, entries.unprobed_plan(at, *data).passes) <= BRIEF:
+        plan = entries.unprobed_plan(at, *data)
+        if made * max(1, plan.passes) <= BRIEF:
             entries.briefly()
-        plan = entries.plan(at, *data)
         pattern = csr_array(plan.planned.pattern.tocsr())
         pattern.sort_indices()
-        return Layout(plan, pattern, entries.function())
+        return Layout(plan, pattern, entries.function(), lambda: entries.plan(at, *data))
 
     found = Problem(flat, brief(traced) if made <= BRIEF else traced, None, look, used, (int(out.size), len(x)))
     if not found.small:
@@ -243,6 +247,6 @@ def _black_box(
         raise ArgumentError("f: returned no numbers, expected at least one residual")
 
     def look() -> Layout:
-        return Layout(None, csr_array(np.ones((m, len(x)), bool)), flat)
+        return Layout(None, csr_array(np.ones((m, len(x)), bool)), flat, lambda: None)
 
     return Problem(None, flat, jacobian(flat), look, np.dtype(float), (m, len(x)))

@@ -15,14 +15,16 @@ from ._ways import _OnNormal
 class Batch:
     """Blocks of one size b with k unknowns of the border each.
 
-    `members` (N, b) their unknowns, `border` (N, k) numbers in the border, `inner` (N, b, b) and `outer` (N, b, k)
-    places in JᵀJ's data, with nnz (one past the end: a zero) where it has no entry.
+    `members` (N, b) their unknowns, `border` (N, k) numbers in the border, ascending, `inner` (N, b, b) and `outer`
+    (N, b, k) places in JᵀJ's data, with nnz (one past the end: a zero) where it has no entry. `lower`: which of the
+    k×(k + 1) products of the border's columns and the right side stand on or below the diagonal.
     """
 
     members: np.ndarray
     border: np.ndarray
     inner: np.ndarray
     outer: np.ndarray
+    lower: np.ndarray
 
 
 class Schur(_OnNormal):
@@ -61,6 +63,7 @@ class Schur(_OnNormal):
         within, within_ends = _parted(kind[row[inside]], len(kinds))
         beside, beside_ends = _parted(kind[row[across]], len(kinds))
         self.batches = []
+        spread = []
         for j, (b, k) in enumerate(kinds):
             mine = by_kind[ends[j] : ends[j + 1]]
             inner = np.full((len(mine), b, b), normal.nnz)
@@ -71,13 +74,18 @@ class Schur(_OnNormal):
             at = across[chosen]
             outer[place[row[at]], local[normal.rows[at]], slot[chosen]] = at
             border = pairs[begin[mine][:, None] + np.arange(k)] % max(size, 1)
-            self.batches.append(Batch(members[first[mine][:, None] + np.arange(b)], border, inner, outer))
+            down, along = np.tril_indices(k)
+            spread.append((border[:, down] * size + border[:, along]).ravel())
+            own = members[first[mine][:, None] + np.arange(b)]
+            self.batches.append(Batch(own, border, inner, outer, down * (k + 1) + along))
+        self.spread = np.concatenate([np.zeros(0, np.int64), *spread])  # where all those products belong in the border
 
     def _solve(self, data: np.ndarray, b: np.ndarray) -> np.ndarray:
         size, padded = len(self.kept), np.append(data, 0.0)
+        # Of the border's matrix only the half below the diagonal is worked out: Cholesky reads no other.
         matrix = np.bincount(self.corner[1], weights=data[self.corner[0]], minlength=size * size)
         right = b[self.kept]
-        solved = []
+        solved, falls = [], [np.zeros(0)]
         for batch in self.batches:
             across = padded[batch.outer]
             both = np.concatenate([across, b[batch.members][:, :, None]], axis=2)
@@ -85,11 +93,11 @@ class Schur(_OnNormal):
             half = _forward(lower, both)
             left = half[:, :, :-1]
             if left.shape[2]:
-                spread = batch.border[:, :, None] * size + batch.border[:, None, :]
                 product = np.matmul(left.transpose(0, 2, 1), half)
-                matrix -= np.bincount(spread.ravel(), weights=product[:, :, :-1].ravel(), minlength=size * size)
+                falls.append(product.reshape(len(half), -1).take(batch.lower, axis=1).ravel())
                 right -= np.bincount(batch.border.ravel(), weights=product[:, :, -1].ravel(), minlength=size)
             solved.append((lower, half))
+        matrix -= np.bincount(self.spread, weights=np.concatenate(falls), minlength=size * size)
         p = np.empty(len(b))
         if size:
             p[self.kept] = cho_solve(

@@ -16,7 +16,8 @@ class Runner(Protocol):
     """What a backend offers at one point x: batches of passes through the function or through a part of it.
 
     Seeds are columns for `push` (width × p → width × p) and rows for `pull` (p × width → p × width). `between` names a
-    part by its cuts' value ids; None is the whole function.
+    part by its cuts' value ids; None is the whole function. `pick` reads `height` entries from each (row, column) down,
+    one after the other.
     """
 
     shape: tuple[int, int]
@@ -25,7 +26,7 @@ class Runner(Protocol):
     def pull(self, seeds: Any, chunk: int = 0, between: Any = None, dropped: Any = frozenset()) -> Any: ...
     def identity(self, size: int) -> Any: ...
     def one_hot(self, labels: np.ndarray, count: int) -> Any: ...
-    def pick(self, matrix: Any, rows: np.ndarray, cols: np.ndarray) -> Any: ...
+    def pick(self, matrix: Any, rows: np.ndarray, cols: np.ndarray, height: int = 1) -> Any: ...
     def take(self, flat: Any, index: np.ndarray) -> Any: ...
     def spread(self, flat: Any, index: np.ndarray, size: int) -> Any: ...
     def sums(self, flat: Any, index: np.ndarray, groups: np.ndarray, count: int) -> Any: ...
@@ -98,7 +99,8 @@ def _coloured(recipe: Coloured, read: Readout, run: Runner) -> Any:
         shape, axes = read.layout
         return run.permute(parts[0].reshape(shape), axes).reshape(-1)
     if len(parts) == 1:
-        return run.pick(parts[0], *read.source_pairs)
+        # Passes in turn are whole in memory when they are read: the fewer places to look up, the better.
+        return run.pick(parts[0], *(read.source_runs if recipe.chunk else read.source_pairs))
     return run.take(run.concatenate([part.reshape(-1) for part in parts]), read.source)
 
 

@@ -41,6 +41,17 @@ class Readout:
         """`source` as (pass, place in it), for passes of one kind alone."""
         return np.divmod(self.source, self.width)
 
+    @cached_property
+    def source_runs(self) -> tuple[np.ndarray, np.ndarray, int]:
+        """(pass, place, height): so many entries from each pair on stand there in passes that follow one another.
+
+        Three, say, where what is seen reads points in space.
+        """
+        passes, places = self.source_pairs
+        begins = np.flatnonzero((np.diff(passes) != 1) | (np.diff(places) != 0)) + 1
+        height = max(int(np.gcd.reduce(np.diff(begins, prepend=0, append=len(passes)))), 1)
+        return passes[::height], places[::height], height
+
 
 def readout(colouring: Colouring, wanted: csr_array) -> Readout:
     m, n = colouring.shape

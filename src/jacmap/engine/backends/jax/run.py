@@ -94,17 +94,18 @@ class Runner:
     def _seeds(self, seeds: Any) -> Any:
         return seeds if self.foldable else jax.lax.optimization_barrier(seeds)
 
-    def pick(self, matrix: Any, rows: np.ndarray, cols: np.ndarray) -> Any:
+    def pick(self, matrix: Any, rows: np.ndarray, cols: np.ndarray, height: int = 1) -> Any:
         # With two indices XLA fuses the gather with the passes and computes only the entries that are read; a flat
         # index would have to be divided again for each.
+        offset, collapsed = ((), (0, 1)) if height == 1 else ((1,), (1,))
         return jax.lax.gather(
             matrix,
             jnp.asarray(np.stack([rows, cols], axis=1).astype(np.int32)),
-            jax.lax.GatherDimensionNumbers(offset_dims=(), collapsed_slice_dims=(0, 1), start_index_map=(0, 1)),
-            slice_sizes=(1, 1),
+            jax.lax.GatherDimensionNumbers(offset, collapsed, start_index_map=(0, 1)),
+            slice_sizes=(height, 1),
             unique_indices=True,
             mode=jax.lax.GatherScatterMode.PROMISE_IN_BOUNDS,
-        )
+        ).reshape(-1)
 
     def take(self, flat: Any, index: np.ndarray) -> Any:
         return flat.at[jnp.asarray(index)].get(mode="promise_in_bounds")

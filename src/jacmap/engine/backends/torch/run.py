@@ -96,8 +96,9 @@ class Runner:
     def one_hot(self, labels: np.ndarray, count: int) -> Tensor:
         return self.ways.one_hot(labels, count, self.dtype, self.x.device)
 
-    def pick(self, matrix: Tensor, rows: np.ndarray, cols: np.ndarray) -> Tensor:
-        return matrix[self.ways.index(rows, matrix.device), self.ways.index(cols, matrix.device)]
+    def pick(self, matrix: Tensor, rows: np.ndarray, cols: np.ndarray, height: int = 1) -> Tensor:
+        runs = matrix.unfold(0, height, 1) if height > 1 else matrix
+        return runs[self.ways.index(rows, matrix.device), self.ways.index(cols, matrix.device)].reshape(-1)
 
     def take(self, flat: Tensor, index: np.ndarray) -> Tensor:
         return flat[self.ways.index(index, flat.device)]
