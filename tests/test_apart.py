@@ -47,6 +47,20 @@ def always(monkeypatch):
     monkeypatch.setattr(cost, "KERNEL", 0.0)
 
 
+def wide_and_narrow(x):
+    """Two unknowns that move 4,000 numbers before they are summed, and two that move forty alone."""
+    spread = jnp.sin(jnp.outer(x[:2], jnp.arange(1.0, 4001)))
+    return (jnp.sin(x[2:])[:, None] * spread.reshape(2, 20, 200).sum(2)).ravel()
+
+
+def test_each_group_of_passes_has_batches_of_its_own(always):
+    x = jnp.asarray([0.3, -0.2, 0.5, 0.7])
+    J = jm.jacobian(wide_and_narrow, form="sparse", memory="100 kB")
+    np.testing.assert_allclose(J(x).todense(), jax.jacfwd(wide_and_narrow)(x), rtol=1e-12)
+    chosen = next(c for c in J.plan(x).planned.candidates if c.name.startswith("column"))
+    assert [part.chunk for part in chosen.parts] == [1, 0] and chosen.chunk == 1
+
+
 @pytest.mark.parametrize(("f", "x", "kinds"), CASES)
 @pytest.mark.parametrize("form", ["sparse", "dense"])
 def test_passes_apart_give_the_same_jacobian(always, f, x, kinds, form):
@@ -54,7 +68,7 @@ def test_passes_apart_give_the_same_jacobian(always, f, x, kinds, form):
     found = J(x) if form == "dense" else J(x).todense()
     np.testing.assert_allclose(found, jax.jacfwd(f)(x), rtol=1e-12, atol=1e-12)
     chosen = next(c for c in J.plan(x).planned.candidates if c.name.startswith("column"))
-    assert sum(count for count, _ in chosen.parts) == chosen.forward
+    assert sum(part.count for part in chosen.parts) == chosen.forward
     assert len(chosen.parts) == kinds
     assert f"{kinds} groups of passes" in str(J.plan(x))
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import jacmap as jm
+from jacmap.engine.backends.jax import compat, products
 
 
 def turned(count: int, side: int):
@@ -58,3 +59,35 @@ def test_passes_in_turn_are_read_run_by_run(backend: str) -> None:
     assert read.layout is None and read.source_runs[2] == 3
     dense = np.asarray(found.todense() if backend == "jax" else found.to_dense())
     np.testing.assert_allclose(dense, jax.jacfwd(in_jax)(jnp.asarray(x)), rtol=1e-12, atol=1e-12)
+
+
+N = products.MANY
+PRODUCTS = [
+    ((N, 3, 4), (N, 4), (((2,), (1,)), ((0,), (0,)))),
+    ((4, N, 3), (4, N), (((0,), (0,)), ((1,), (1,)))),
+    ((N, 3, 4), (2, 4, N), (((2,), (1,)), ((0,), (2,)))),
+    ((N, 4), (N, 4), (((1,), (1,)), ((0,), (0,)))),
+    ((2, N, 3, 4), (4, N, 1), (((3,), (0,)), ((1,), (1,)))),
+    ((2, N, 3, 4), (N, 2, 4), (((3,), (2,)), ((1, 0), (0, 1)))),
+]
+
+
+def multiplied(left: tuple[int, ...], right: tuple[int, ...], dimensions, dtype=float):
+    draw = np.random.default_rng(1)
+    values = [jnp.asarray(draw.standard_normal(shape), dtype) for shape in (left, right)]
+    return jax.make_jaxpr(lambda a, b: jax.lax.dot_general(a, b, dimensions))(*values).eqns[0], values
+
+
+@pytest.mark.parametrize(("left", "right", "dimensions"), PRODUCTS)
+def test_many_small_products_are_written_out(left, right, dimensions) -> None:
+    equation, values = multiplied(left, right, dimensions)
+    assert products.many_small(equation)
+    assert "dot_general" not in str(jax.make_jaxpr(lambda *values: products.bind(equation, [*values]))(*values))
+    found, expected = products.bind(equation, values)[0], compat.bind(equation, values)[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("count", "dtype", "inner"), [(N, jnp.bfloat16, 3), (N, float, 9), (N - 1, float, 3)])
+def test_products_that_would_be_summed_otherwise_or_are_few_stay(count: int, dtype, inner: int) -> None:
+    equation, values = multiplied((count, 3, inner), (count, inner), (((2,), (1,)), ((0,), (0,))), dtype)
+    assert "dot_general" in str(jax.make_jaxpr(lambda *values: products.bind(equation, [*values]))(*values))

@@ -8,11 +8,10 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from ..graph import Graph
-from ..graph.reach import Edge, Reach
+from ..graph.reach import Reach
 from . import cost
 from .colouring import Colouring, colour_columns
-
-Parts = tuple[tuple[int, frozenset[Edge]], ...]
+from .recipe import Part
 
 # Passes are told apart only where they save this share of the work: each kind is code of its own.
 WORTH = 0.1
@@ -38,7 +37,7 @@ def colour_apart(pattern: csr_array, wanted: csr_array, kinds: np.ndarray, effor
     return Colouring(pattern.shape, colours, nobody, total, 0, bound, order, "columns") if total == bound else None
 
 
-def passes_apart(graph: Graph, found: Reach, colouring: Colouring) -> tuple[Parts, float] | None:
+def passes_apart(graph: Graph, found: Reach, colouring: Colouring) -> tuple[tuple[Part, ...], float] | None:
     """Which forward passes share the edges along which nothing moves, and the work saved; None where that is little."""
     if not colouring.forward or not graph.pass_work:
         return None
@@ -48,7 +47,7 @@ def passes_apart(graph: Graph, found: Reach, colouring: Colouring) -> tuple[Part
     if not used.any(1).all():
         return None  # a seed of nothing, in a colouring from elsewhere
     still = [frozenset.intersection(*(found.still[k] for k in np.flatnonzero(kinds))) for kinds in used]
-    parts = tuple((len(list(passes)), edges) for edges, passes in groupby(still))
+    parts = tuple(Part(len(list(passes)), edges) for edges, passes in groupby(still))
     work = [min(sum(found.work[k] for k in np.flatnonzero(kinds)), graph.pass_work) for kinds in used]
     saved = colouring.forward * graph.pass_work - sum(work)
     little = WORTH * colouring.forward * graph.pass_work + cost.KERNEL * len(graph.active_nodes)

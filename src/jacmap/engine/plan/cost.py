@@ -5,6 +5,8 @@ The figures only rank candidates of one function; `plan="measure"` times the bes
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 from ..graph import Graph
 
 # Measured on small functions on two CPU cores: one more kernel costs about as much as this many entries.
@@ -34,8 +36,17 @@ def coloured(graph: Graph, forward: int, reverse: int, wanted: int, dense: bool,
     return passes + forward * m + reverse * n + answer + 3 * KERNEL
 
 
-def seed_bytes(graph: Graph, itemsize: int, alive: float = 2.0) -> float:
-    """Memory that one seed of a batch needs: its tangents at the widest point, `alive` of them, and at both ends."""
-    widest = max((graph.values[v].size for node in graph.active_nodes for v in node.outputs), default=0)
+def seed_bytes(graph: Graph, itemsize: int, alive: float = 2.0, still: Set[tuple[int, int]] = frozenset()) -> float:
+    """Memory that one seed of a batch needs: its tangents at the widest point, `alive` of them, and at both ends.
+
+    `still`: edges (node position, input position) along which nothing moves.
+    """
+    moving = graph.active_nodes
+    if still:
+        moving = [
+            node for p, node in enumerate(graph.nodes)
+            if any(graph.values[v].active and (p, i) not in still for i, v in enumerate(node.inputs))
+        ]  # fmt: skip
+    widest = max((graph.values[v].size for node in moving for v in node.outputs), default=0)
     m, n = graph.shape
     return float(itemsize) * (alive * widest + m + n)

@@ -9,7 +9,7 @@ import numpy as np
 from .bracket import Tree
 from .question import Question
 from .readout import Readout
-from .recipe import Bracketed, Coloured, Plain, Recipe, Scaled
+from .recipe import Bracketed, Coloured, Part, Plain, Recipe, Scaled
 
 
 class Runner(Protocol):
@@ -84,9 +84,9 @@ def _coloured(recipe: Coloured, read: Readout, run: Runner) -> Any:
         seeds = run.one_hot(colouring.column_colours, colouring.forward)
         # Pass after pass: each is as contiguous as f itself, which is faster than entries of all passes side by side.
         pushed, start = [], 0
-        for count, still in recipe.parts or ((colouring.forward, recipe.dropped),):
-            pushed.append(run.push(seeds[:, start : start + count], recipe.chunk, dropped=still).T)
-            start += count
+        for part in recipe.parts or (Part(colouring.forward, recipe.dropped, recipe.chunk),):
+            pushed.append(run.push(seeds[:, start : start + part.count], part.chunk, dropped=part.still).T)
+            start += part.count
         parts.append(run.concatenate(pushed))
     if colouring.reverse:
         seeds = run.one_hot(colouring.row_colours, colouring.reverse).T

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -15,14 +16,14 @@ from ..graph.cuts import Cut, boundaries, nodes_between, rank_bound
 from ..graph.propagate import LARGEST_PATTERN
 from ..graph.reach import Reach, reach
 from . import cost
-from .apart import Parts, colour_apart, passes_apart
+from .apart import colour_apart, passes_apart
 from .bracket import best_bracket
 from .colouring import Colouring, colour_both, colour_columns, colour_rows
 from .demand import undemanded
 from .ends import diagonal_ends
 from .question import Question
 from .readout import Readout, readout, shows
-from .recipe import Bracketed, Coloured, Constant, Plain, Recipe, Scaled
+from .recipe import Bracketed, Coloured, Constant, Part, Plain, Recipe, Scaled
 
 # A structured candidate replaces the plain one only when it promises at least this much: estimates are rough, and the
 # plain one is never a bad surprise.
@@ -220,7 +221,7 @@ def _recipe(
     if dropped:
         note += f"; {len(dropped)} tangents that the question does not need are dropped"
     apart = None if kinds is None else passes_apart(graph, kinds, colouring)
-    parts: Parts = ()
+    parts: tuple[Part, ...] = ()
     if apart is not None:
         parts, saved = apart
         estimate -= saved
@@ -332,18 +333,28 @@ def _few(cuts: Sequence[Cut]) -> list[Cut]:
 
 def _chunked(recipe: Recipe, graph: Graph, limits: Limits) -> Recipe:
     """The recipe with its batches cut to the memory bound, and its memory estimated."""
-    per_seed = cost.seed_bytes(graph, limits.itemsize, limits.alive)
-    forward = max((count for count, _ in recipe.parts), default=0) if isinstance(recipe, Coloured) else 0
-    seeds = max(forward or recipe.forward, recipe.reverse, 1)
-    chunk = 0
-    note = recipe.note
-    if limits.memory is not None and seeds * per_seed > limits.memory:
-        chunk = max(1, int(limits.memory // per_seed))
-        if per_seed > limits.memory:
-            note += "; one seed at a time is all that can be done, and it needs more than the memory given"
-    elif seeds > 1 and seeds * per_seed > limits.batch:
-        chunk, note = 1, note + "; pass after pass, which is quicker than a batch of so many small products"
-    return replace(recipe, chunk=chunk, memory=per_seed * (chunk or seeds), note=note.lstrip("; "))
+    parts = recipe.parts if isinstance(recipe, Coloured) else ()
+    whole = recipe.reverse if parts else max(recipe.forward, recipe.reverse, 1)
+    batches = (*parts, Part(whole, frozenset())) if whole else parts
+    chunks, held, notes, in_turn = [], [], [recipe.note], 0
+    for batch in batches:
+        seeds, chunk = batch.count, 0
+        per_seed = cost.seed_bytes(graph, limits.itemsize, limits.alive, batch.still)
+        if limits.memory is not None and seeds * per_seed > limits.memory:
+            chunk = max(1, int(limits.memory // per_seed))
+            if per_seed > limits.memory:
+                notes.append("one seed at a time is all that can be done, and it needs more than the memory given")
+        elif seeds > 1 and seeds * per_seed > limits.batch:
+            chunk, in_turn = 1, in_turn + 1
+        chunks.append(chunk)
+        held.append(per_seed * (chunk or seeds))
+    if in_turn:
+        which = f"{in_turn} of them " if parts else ""
+        notes.append(which + "pass after pass, which is quicker than a batch of so many small products")
+    changes: dict[str, Any] = {"chunk": min(filter(None, chunks), default=0), "memory": max(held)}
+    if parts:
+        changes["parts"] = tuple(replace(part, chunk=chunk) for part, chunk in zip(parts, chunks, strict=False))
+    return replace(recipe, **changes, note="; ".join(filter(None, dict.fromkeys(notes))))
 
 
 def _ranked(found: list[Recipe]) -> list[Recipe]:

@@ -44,17 +44,26 @@ class Scaled(Recipe):
     cuts: tuple[Cut, Cut, Cut, Cut]
 
 
+@dataclass(frozen=True)
+class Part:
+    """`count` forward passes in a row along which the tangents of the same edges are zero, so many seeds at a time."""
+
+    count: int
+    still: frozenset[tuple[int, int]]
+    chunk: int = 0  # as in `Recipe`
+
+
 @dataclass(frozen=True, kw_only=True)
 class Coloured(Recipe):
     """Seeds shared by columns (rows) that never meet; entries are read off the compressed result.
 
-    `dropped`: edges (node position, input position) whose tangents the question does not need. `parts`: how many
-    forward passes follow each other along which the same edges' tangents are zero, and these edges.
+    `dropped`: edges (node position, input position) whose tangents the question does not need. `parts`: the forward
+    passes, where some of them can do without some tangents.
     """
 
     colouring: Colouring
     dropped: frozenset[tuple[int, int]] = frozenset()
-    parts: tuple[tuple[int, frozenset[tuple[int, int]]], ...] = ()
+    parts: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...graph import Graph
 from ...graph.cuts import Cut, nodes_between
-from . import compat
+from .products import bind
 from .sweep import sweep
 
 Flat = Callable[[Any], Any]
@@ -178,7 +178,7 @@ class Parts:
 def evaluate(nodes: Sequence[Any], env: dict[int, Any]) -> dict[int, Any]:
     """`env` with the values that the nodes make."""
     for node in nodes:
-        env.update(zip(node.outputs, compat.bind(node.payload, [env[v] for v in node.inputs]), strict=True))
+        env.update(zip(node.outputs, bind(node.payload, [env[v] for v in node.inputs]), strict=True))
     return env
 
 

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import compat
 from .call import is_inexact
+from .products import bind
 
 Tangents = dict[int, Any]  # value → (count, *shape)
 
@@ -30,7 +30,7 @@ def step(node: Any, values: Sequence[Any], tangents: Sequence[Any], count: int, 
     if plain:
         outs, total = _pushed(node.payload, values, {i: tangents[i] for i in plain}, count)
     if outs is None:
-        outs = compat.bind(node.payload, list(values))
+        outs = bind(node.payload, list(values))
     for i in moving:
         if i in masks:
             at, mask = masks[i]
@@ -53,7 +53,7 @@ def _pushed(eqn: Any, values: Sequence[Any], tangents: dict[int, Any], count: in
         full = list(values)
         for i, value in zip(at, moving, strict=True):
             full[i] = value
-        return compat.bind(eqn, full)
+        return bind(eqn, full)
 
     def one(*directions: Any) -> Any:
         outs, along = jax.jvp(apply, tuple(jnp.asarray(values[i]) for i in at), directions)
@@ -83,7 +83,7 @@ def sweep(
         ]
         if all(t is None for t in along):
             if any(v not in env for v in node.outputs):
-                env.update(zip(node.outputs, compat.bind(node.payload, [env[v] for v in node.inputs]), strict=True))
+                env.update(zip(node.outputs, bind(node.payload, [env[v] for v in node.inputs]), strict=True))
             continue
         weights = {
             i: (node.hints.weights[i].operand, (masks or {})[position, i])
