@@ -6,7 +6,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
-from ._normal import Normal
+from ._normal import Normal, each_once
 
 ROUNDS = 12
 
@@ -26,7 +26,7 @@ def arrow(normal: Normal) -> np.ndarray:
     merged = _alike(normal)
     sizes = np.bincount(merged, weights=normal.sizes)
     count = len(sizes)
-    edges = np.unique(merged[normal.left] * np.int64(count) + merged[normal.right])
+    edges = each_once(merged[normal.left] * np.int64(count) + merged[normal.right])
     left, right = edges // count, edges % count
     left, right = left[left != right], right[left != right]
     degree = np.bincount(left, weights=sizes[right], minlength=count)
