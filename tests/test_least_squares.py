@@ -1,5 +1,6 @@
 """Least squares against SciPy, closed forms and every way of taking a step against the normal equations."""
 
+import importlib
 import re
 from typing import Any
 
@@ -362,3 +363,19 @@ def test_a_callback_sees_every_step_and_may_stop_the_run() -> None:
     found = jm.least_squares(rosenbrock, [-1.2, 1.0], callback=watch)
     assert (found.status, found.success) == (-6, False) and "by the callback" in found.message
     assert costs == sorted(costs, reverse=True) and found.cost == costs[-1] and found.njev == 4
+
+
+def test_a_step_is_chosen_while_j_is_compiled(monkeypatch):
+    """As above a hundred thousand entries: the same answer, and what goes wrong in either thread is raised."""
+
+    def chain(x):
+        return jnp.concatenate([10 * (x[1:] - x[:-1] ** 2), 1 - x])
+
+    start = np.full(400, 0.9)
+    expected = jm.least_squares(chain, start)
+    monkeypatch.setattr(importlib.import_module("jacmap.least_squares._front"), "MEANWHILE", 0)
+    found = jm.least_squares(lambda x: chain(x), start)
+    assert found.plan.name == expected.plan.name == "banded" and found.nfev == expected.nfev
+    np.testing.assert_array_equal(found.x, expected.x)
+    with pytest.raises(jm.ArgumentError, match="linear_solver"):
+        jm.least_squares(lambda x: chain(x), start, linear_solver="schurr")

@@ -124,17 +124,18 @@ def least_squares(
 def planned(problem: Problem, memory: str | float | None, wanted: str | None) -> tuple[StepPlan, Way]:
     """`choose`, once per problem and wish; where that takes long, XLA compiles J meanwhile."""
     key = parse_memory(memory), wanted
-    if key in problem.ways:
-        return problem.ways[key]
-    if problem.small or problem.pattern.nnz <= MEANWHILE:
-        problem.ways[key] = choose(problem, *key)
-        return problem.ways[key]
+    if key not in problem.ways:
+        heavy = not problem.small and problem.pattern.nnz > MEANWHILE
+        problem.ways[key] = _meanwhile(problem, *key) if heavy else choose(problem, *key)
+    return problem.ways[key]
+
+
+def _meanwhile(problem: Problem, memory: float | None, wanted: str | None) -> tuple[StepPlan, Way]:
     with ThreadPoolExecutor(1) as another:
         # The pattern is known by now, the rest is NumPy alone: JAX's settings are those of this thread.
-        found = another.submit(choose, problem, *key)
+        found = another.submit(choose, problem, memory, wanted)
         problem.layout.settle()
-        problem.ways[key] = found.result()
-    return problem.ways[key]
+        return found.result()
 
 
 def _watch(callback: Callable[..., Any] | None, back: Callable[[np.ndarray], Any]) -> Watch | None:

@@ -127,7 +127,8 @@ def supercolumns(pattern: csr_array) -> np.ndarray:
     """(n,) labels 0, 1, ...: columns with one label stand in exactly the same rows."""
     n = pattern.shape[1]
     by_column = pattern.tocsc()
-    filled = np.flatnonzero(np.diff(by_column.indptr))
+    counts = np.diff(by_column.indptr)
+    filled = np.flatnonzero(counts)
     sums = np.zeros(n, np.uint64)
     if filled.size:
         draw = np.random.default_rng(0).integers(1, 2**63, pattern.shape[0], dtype=np.uint64)
@@ -135,7 +136,7 @@ def supercolumns(pattern: csr_array) -> np.ndarray:
     _, first, labels = np.unique(sums, return_index=True, return_inverse=True)
     labels = labels.ravel().astype(np.int64)
     # Sums of 64 random bits agree by chance once in 10⁹ matrices: look, and do without labels then.
-    counts, alike = np.diff(by_column.indptr), first[labels]
+    alike = first[labels]
     if not np.array_equal(counts, counts[alike]):
         return np.arange(n)
     there = np.arange(by_column.nnz) + np.repeat(by_column.indptr[alike] - by_column.indptr[:-1], counts)
