@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .engine.backends.jax.brief import brief, entries_made
+from .engine.backends.jax.brief import brief, calls_until_even
 
-__all__ = ["brief", "entries_made"]
+__all__ = ["brief", "calls_until_even"]

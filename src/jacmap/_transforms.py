@@ -94,9 +94,9 @@ class Transform:
         self._mapped: Any = jax.jit(functools.partial(self._run_arrays, True))
         self._here = _Here()
 
-    def briefly(self) -> None:
-        """For callers who know that the calls will be few and short; before `function` is asked for."""
-        self._direct = brief(functools.partial(self._run_arrays, False))
+    def briefly(self, calls: float) -> None:
+        """For callers who know that the calls will be few, as `brief`; before `function` is asked for."""
+        self._direct = brief(functools.partial(self._run_arrays, False), calls)
 
     # -- calling -------------------------------------------------------------------------------------------
     def function(self) -> PlannedFunction:

@@ -26,8 +26,17 @@ class Truth:
         self.dtype = ravel(self._leaves[0]).dtype
         self.eps = traced.eps
         compiled = brief if traced.entries_made <= LIGHT else jax.jit
-        self._push = compiled(lambda leaves, v: self._runner(*leaves).push(v[:, None])[:, 0])
-        self._pull = compiled(lambda leaves, u: self._runner(*leaves).pull(u[None, :])[0])
+        self._push, self._pull = compiled(self._pushed), compiled(self._pulled)
+
+    # One direction, not a batch of one: shorter to trace and to compile, and a probe runs once or twice.
+    def _pushed(self, leaves: Any, v: Any) -> Any:
+        run = self._runner(*leaves)
+        return jax.jvp(run.flat, (run.x,), (v,))[1]
+
+    def _pulled(self, leaves: Any, u: Any) -> Any:
+        run = self._runner(*leaves)
+        y, pullback = jax.vjp(run.flat, run.x)
+        return pullback(u.astype(y.dtype))[0]
 
     def push(self, v: np.ndarray) -> np.ndarray:
         return np.asarray(self._push(self._leaves, jnp.asarray(v, self.dtype)))

@@ -15,7 +15,7 @@ from jax.flatten_util import ravel_pytree
 from scipy.sparse import csr_array
 from scipy.sparse.linalg import LinearOperator
 
-from .._brief import brief, entries_made
+from .._brief import brief, calls_until_even
 from .._errors import ArgumentError
 from .._questions import as_question, jacobian
 from .._transforms import Transform
@@ -24,7 +24,6 @@ from ._arguments import split
 Array = np.ndarray
 
 
-BRIEF = 1e6  # entries made in a call up to which compiling well takes longer than it spares a thousand calls
 SMALL = 32, 10_000  # unknowns and entries of J up to which no structure is looked for: a dense step takes microseconds
 
 
@@ -204,7 +203,7 @@ def _prepare(
         program = traced.trace(jax.ShapeDtypeStruct(x.shape, jnp.result_type(dtype)), *data)
     except (jax.errors.JAXTypeError, TypeError, AttributeError, ValueError, IndexError):
         return _black_box(f, x, back, data, join)
-    out, made = program.out_info, entries_made(program.jaxpr.jaxpr)
+    out, read = program.out_info, program.jaxpr.jaxpr
     if jnp.issubdtype(out.dtype, jnp.complexfloating):
         raise ArgumentError(COMPLEX)
     if not out.size:
@@ -215,18 +214,16 @@ def _prepare(
         entries = Transform(traced, as_question("sparse"))
         at = jnp.asarray(x, used)
         plan = entries.unprobed_plan(at, *data)
-        if made * max(1, plan.passes) <= BRIEF:
-            entries.briefly()
+        entries.briefly(calls_until_even(read, plan.passes))
         pattern = csr_array(plan.planned.pattern.tocsr())
         pattern.sort_indices()
         return Layout(plan, pattern, entries.function(), lambda: entries.plan(at, *data))
 
-    found = Problem(flat, brief(traced) if made <= BRIEF else traced, None, look, used, (int(out.size), len(x)))
+    found = Problem(flat, brief(traced, calls_until_even(read)), None, look, used, (int(out.size), len(x)))
     if not found.small:
         return found
     dense = Transform(traced, as_question("dense"), plan="plain")  # nothing is timed for a few calls of so small a J
-    if made * min(found.shape) <= BRIEF:
-        dense.briefly()
+    dense.briefly(calls_until_even(read, min(found.shape)))
     return dataclasses.replace(found, dense=dense.function())
 
 

@@ -13,6 +13,10 @@ import jax.extend.core as jex
 from . import compat
 
 LIGHT = 1e7  # entries that a program may make (5 ms) to be compiled briefly where it runs once or twice
+# Brief compilation spares 0.05 s, and 0.4 ms for each equation; a call then loses up to 0.7 ns for each entry that it
+# makes (sif2jax's systems, two cores). So many entries are made until both are even, and so many more for an equation:
+EVEN, EVEN_EACH = 7e7, 6e5
+FEWEST = 20  # calls to come even after: solvers make a few dozen
 
 # No fused loops, no optimisation by LLVM, no program cut into up to 32 that are compiled side by side.
 _OPTIONS = {
@@ -23,15 +27,23 @@ _OPTIONS = {
 }
 
 
-def brief(f: Callable[..., Any]) -> Callable[..., Any]:
-    """`jax.jit(f)` for a few calls; just that inside a transformation, where it may have no options of its own."""
+def brief(f: Callable[..., Any], calls: float = math.inf) -> Callable[..., Any]:
+    """`jax.jit(f)` for a few calls: after `calls` of them it is compiled well, at once where they are below `FEWEST`.
+
+    Inside a transformation it is `jax.jit(f)`, for there it may have no options of its own.
+    """
     plain: Any = jax.jit(f)
+    if calls < FEWEST:
+        return plain
     quick: list[Any] = []
+    left = calls
 
     def call(*args: Any, **kwargs: Any) -> Any:
+        nonlocal left
         context, evaluation = compat.trace_state()
-        if context.trace is not evaluation:
+        if left <= 0 or context.trace is not evaluation:
             return plain(*args, **kwargs)
+        left -= 1
         if not quick:
             quick.append(jax.jit(f, compiler_options=_options()))
         return quick[0](*args, **kwargs)
@@ -44,17 +56,31 @@ def brief(f: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def calls_until_even(jaxpr: Any, passes: int = 1) -> float:
+    """After how many calls of so many passes through `jaxpr` has brief compilation lost what it spared?"""
+    made = entries_made(jaxpr) * max(1, passes)
+    return (EVEN + EVEN_EACH * _equations(jaxpr)) / made if made else math.inf
+
+
 def entries_made(jaxpr: Any) -> float:
     """The entries of all values that one evaluation makes: how soon it is over. Infinite where there is a loop."""
     if any(eqn.primitive.name in ("scan", "while") for eqn in jaxpr.eqns):
         return math.inf
     total = 0.0
     for eqn in jaxpr.eqns:
-        leaves = jax.tree_util.tree_leaves(list(eqn.params.values()), is_leaf=_is_jaxpr)
-        inner = [leaf for leaf in leaves if _is_jaxpr(leaf)]
-        bodies = (entries_made(compat.sub_jaxpr(sub)[0]) for sub in inner)
-        total += sum(bodies) if inner else sum(math.prod(getattr(var.aval, "shape", ())) for var in eqn.outvars)
+        bodies = _bodies(eqn)
+        made = (math.prod(getattr(var.aval, "shape", ())) for var in eqn.outvars)
+        total += sum(map(entries_made, bodies)) if bodies else sum(made)
     return total
+
+
+def _equations(jaxpr: Any) -> int:
+    return sum(1 + sum(map(_equations, _bodies(eqn))) for eqn in jaxpr.eqns)
+
+
+def _bodies(eqn: Any) -> list[Any]:
+    leaves = jax.tree_util.tree_leaves(list(eqn.params.values()), is_leaf=_is_jaxpr)
+    return [compat.sub_jaxpr(leaf)[0] for leaf in leaves if _is_jaxpr(leaf)]
 
 
 def _is_jaxpr(value: Any) -> bool:
