@@ -135,6 +135,19 @@ def test_every_way_takes_the_same_steps(shape: str, way: str, bounded: bool) -> 
     assert np.isclose(found.cost, theirs.cost, rtol=1e-7, atol=1e-16)
 
 
+def test_where_the_normal_matrix_is_full_nothing_is_planned_by_its_entries() -> None:
+    def joined(x):  # one row that reads all: JᵀJ is full though J has two entries in a column
+        return jnp.append(jnp.exp(x) - 2, jnp.sum(x) - 1)
+
+    start = np.zeros(400)
+    found = jm.least_squares(joined, start)
+    assert {c.name for c in found.plan.candidates} == {"dense", "cholesky", "products"}
+    asked = jm.least_squares(joined, start, linear_solver="sparse")
+    assert asked.plan.name == "sparse" and np.allclose(found.x, asked.x, rtol=1e-6)
+    with pytest.raises(jm.ArgumentError, match="linear_solver.*'sparse'"):
+        jm.least_squares(joined, start, linear_solver="spares")
+
+
 def test_integers_among_args_are_known_when_planning_and_real_numbers_are_data() -> None:
     """Which unknowns a residual reads is structure: as data, J would be full."""
 

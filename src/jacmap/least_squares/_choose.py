@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import csr_array
 from scipy.sparse.csgraph import reverse_cuthill_mckee
 
 from .._errors import ArgumentError
@@ -21,6 +22,7 @@ FORM = {"dense": "array", "cholesky": "array", "products": "operator"}
 # that a way takes however small the matrix is.
 BLAS, BATCHED, SCATTERED = 1e-10, 1e-9, 5e-9
 LARGE = 300  # unknowns from which the speed of JᵀJ counts for more than the digits of a QR
+SAMPLE, FULL = 32, 0.9  # rows of JᵀJ looked at, and the share of entries from which it counts as full
 MEMORY = 2e9  # bytes that the factors may take where no bound is given
 
 
@@ -90,13 +92,20 @@ def _candidates(problem: Problem, wanted: str | None) -> list[Candidate]:
     small = problem.small and wanted in (None, "dense", "cholesky", "products")
     if problem.flat is None or (small and wanted is None):
         return found
-    if not small and products(problem.pattern) <= LARGEST:
+    dense = n > LARGE and wanted in (None, *FORM) and _nearly_full(problem.pattern)
+    if not small and not dense and products(problem.pattern) <= LARGEST:
         found += _on_normal(problem, wanted)
     multiplications = 4.0 * (m * n if small else problem.pattern.nnz) + 4 * (m + n)
     found.append(
         Candidate("products", "LSMR, a JVP and a VJP each", 1e-3 + 1e-7 * multiplications, 80.0 * (m + n), Products)
     )
     return found
+
+
+def _nearly_full(pattern: csr_array) -> bool:
+    """Is JᵀJ, by some of its rows? To plan with it by its entries takes longer than many steps with the full one."""
+    some = np.random.default_rng(0).choice(pattern.shape[1], SAMPLE, replace=False)
+    return (pattern.tocsc()[:, some].T @ pattern).nnz > FULL * SAMPLE * pattern.shape[1]
 
 
 def _on_normal(problem: Problem, wanted: str | None) -> list[Candidate]:
