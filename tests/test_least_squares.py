@@ -12,7 +12,7 @@ import scipy.optimize
 
 import jacmap as jm
 from jacmap.least_squares._strategies import FIRST, WITHIN, Levenberg
-from jacmap.least_squares._ways import Dense
+from jacmap.least_squares._ways import Cholesky, Dense
 
 T = np.linspace(0.0, 3.0, 40)
 Y = 2.5 * np.exp(-1.3 * T) + 0.5 + 0.05 * np.random.default_rng(0).standard_normal(40)
@@ -133,6 +133,35 @@ def test_every_way_takes_the_same_steps(shape: str, way: str, bounded: bool) -> 
     )
     assert found.success and found.optimality < 1e-6
     assert np.isclose(found.cost, theirs.cost, rtol=1e-7, atol=1e-16)
+
+
+def test_cholesky_turns_to_qr_where_its_digits_are_used_up() -> None:
+    draw = np.random.default_rng(2)
+    left, right = draw.standard_normal((2, 320, 320)) / 18
+    mixed = jnp.asarray(left * np.geomspace(1, 1e-5, 320) @ right)  # condition number 2.7·10¹⁰
+
+    def f(x):
+        return mixed @ (jnp.sinh(x) - np.sinh(0.1))
+
+    found = jm.least_squares(f, np.zeros(320), xtol=1e-13, ftol=1e-13, gtol=1e-15, max_nfev=20)
+    assert found.plan.name == "cholesky" and "or QR" in str(found.plan) and found.success
+    np.testing.assert_allclose(found.x, 0.1, rtol=1e-6)  # by JᵀJ alone 300 evaluations end 0.03 away
+    found = jm.least_squares(f, np.zeros(320), memory="4MB", linear_solver="cholesky", max_nfev=3)
+    assert "or QR" not in found.plan.what  # there is no room for it
+    J, r = np.asarray(jax.jacfwd(f)(np.zeros(320))), np.asarray(f(np.zeros(320)))
+    exact, errors = np.linalg.lstsq(J, -r, rcond=0)[0], []
+    for rescue in (True, False):
+        way = Cholesky(rescue)
+        way.load(J)
+        p = way.step(r, np.full(320, 1e-30), np.ones(320, bool))
+        errors.append(np.inf if p is None else np.linalg.norm(p - exact) / np.linalg.norm(exact))
+    assert errors[0] < 1e-3 < 0.1 < errors[1]
+
+
+def test_damping_follows_a_curvature_that_falls_by_many_orders() -> None:
+    """At a root of order 7 each step leaves 6/7 of x, and 0.16 of the curvature that the scaling remembers."""
+    found = jm.least_squares(lambda x: x**7, np.linspace(100, 1000, 200), gtol=1e-14, max_nfev=300)
+    assert found.plan.name == "block-diagonal" and np.abs(found.fun).max() < 1e-6
 
 
 def test_where_the_normal_matrix_is_full_nothing_is_planned_by_its_entries() -> None:

@@ -22,6 +22,7 @@ FORM = {"dense": "array", "cholesky": "array", "products": "operator"}
 # that a way takes however small the matrix is.
 BLAS, BATCHED, SCATTERED = 1e-10, 1e-9, 5e-9
 LARGE = 300  # unknowns from which the speed of JᵀJ counts for more than the digits of a QR
+RESCUE = 0.5  # estimated seconds of a QR that may still stand in for a Cholesky factor without digits
 SAMPLE, FULL = 32, 0.9  # rows of JᵀJ looked at, and the share of entries from which it counts as full
 MEMORY = 2e9  # bytes that the factors may take where no bound is given
 
@@ -66,7 +67,7 @@ class StepPlan:
 def choose(problem: Problem, memory: float | None, wanted: str | None) -> tuple[StepPlan, Way]:
     """The cheapest candidate that fits, or the one wanted by name. Raises ArgumentError for a name that is none."""
     bound = MEMORY if memory is None else memory
-    found = {c.name: c for c in _candidates(problem, wanted)}
+    found = {c.name: c for c in _candidates(problem, wanted, bound)}
     if wanted is not None:
         if wanted not in found:
             raise ArgumentError(f"linear_solver: got {wanted!r}, expected one of {', '.join(map(repr, found))} here")
@@ -79,16 +80,15 @@ def choose(problem: Problem, memory: float | None, wanted: str | None) -> tuple[
     return plan, best.make()
 
 
-def _candidates(problem: Problem, wanted: str | None) -> list[Candidate]:
+def _candidates(problem: Problem, wanted: str | None, bound: float) -> list[Candidate]:
     m, n = problem.shape
-    found = [
-        Candidate(
-            "dense", f"QR of {m}×{n}", 3e-5 + BLAS * 4 * (m + n) * n**2, 24.0 * (m + n) * n, Dense
-        )
-    ]  # fmt: skip
+    by_qr, qr_bytes = 3e-5 + BLAS * 4 * (m + n) * n**2, 24.0 * (m + n) * n
+    found = [Candidate("dense", f"QR of {m}×{n}", by_qr, qr_bytes, Dense)]
     if n > LARGE or wanted == "cholesky":
-        text = f"Cholesky of the dense JᵀJ, {n}×{n}"
-        found.append(Candidate("cholesky", text, 3e-5 + BLAS * (m + n / 3) * n**2, 16.0 * n**2 + 8 * m * n, Cholesky))
+        seconds, size = 3e-5 + BLAS * (m + n / 3) * n**2, 16.0 * n**2 + 8 * m * n
+        rescue = by_qr <= RESCUE and size + qr_bytes <= bound
+        text = f"Cholesky of the dense JᵀJ, {n}×{n}" + ", or QR where its digits are used up" * rescue
+        found.append(Candidate("cholesky", text, seconds, size + qr_bytes * rescue, lambda: Cholesky(rescue)))
     small = problem.small and wanted in (None, "dense", "cholesky", "products")
     if problem.flat is None or (small and wanted is None):
         return found

@@ -14,7 +14,7 @@ TINY = 1e-14  # damping, relative to the column norms' squares, that stands for 
 FIRST = 0.3  # the first trust radius, as a share of ‖D x0‖
 WITHIN = 1.1  # the length of a damped step over the trust radius, or its inverse, that is near enough
 MOST_SOLVES = 12
-LEAST = 1e-300  # a trust radius below which no step is left
+LEAST = 1e-300  # a trust radius below which no step is left; the least damping, for D may have been far larger once
 MOST = 1e16  # damping above which none is
 
 
@@ -56,7 +56,7 @@ class Damped:
 
     def learn(self, ratio: float, length: float) -> None:
         if ratio > 0:
-            self.damping = max(self.damping * max(0.1, 1 - (2 * ratio - 1) ** 3), 1e-30)
+            self.damping = max(self.damping * max(0.1, 1 - (2 * ratio - 1) ** 3), LEAST)
             self.factor = 2.0
         else:
             self.damping = max(self.damping, 1e-12) * self.factor

@@ -16,6 +16,9 @@ from scipy.sparse.linalg import LinearOperator, lsmr, splu
 
 from ._normal import Normal
 
+FLOOR = 1e-14  # damping, relative to the diagonal of JᵀJ, without which its factors may not exist
+DIGITS = 1e-12  # what is left of an unknown's part of JᵀJ when the others are eliminated: then four digits are left
+
 
 class Way(Protocol):
     """What the driver needs. `least`: the damping, relative to the squares of J's columns, that it needs to work.
@@ -77,27 +80,48 @@ class Dense:
 
 
 class Cholesky:
-    """Of the dense JᵀJ: several times as fast as QR for many unknowns, at half of the digits."""
+    """Of the dense JᵀJ: several times as fast as QR for many unknowns, at half of the digits.
 
-    least, repeats = 1e-14, False
+    With `rescue` QR gives the step where those digits are used up: unknowns that the data hardly hold would not move.
+    """
+
+    def __init__(self, rescue: bool):
+        self.qr = Dense() if rescue else None
+        self.least, self.repeats = (Dense.least, True) if rescue else (FLOOR, False)
 
     def load(self, jacobian: np.ndarray) -> None:
         self.J, self.H = jacobian, jacobian.T @ jacobian
+        self.loaded = False  # is QR?
 
     def step(self, r: np.ndarray, damping: np.ndarray, free: np.ndarray) -> np.ndarray | None:
-        H, p = self.H[np.ix_(free, free)], np.zeros(len(free))
-        H[np.diag_indices_from(H)] += damping[free]
+        p = self._by_cholesky(r, damping, free)
+        if p is not None or self.qr is None:
+            return p
+        if not self.loaded:
+            self.qr.load(self.J)
+            self.loaded = True
+        return self.qr.step(r, damping, free)
+
+    def _by_cholesky(self, r: np.ndarray, damping: np.ndarray, free: np.ndarray) -> np.ndarray | None:
+        """None where JᵀJ cannot be factored or, if QR can stand in, where too few of its digits are left."""
+        H = self.H.copy() if free.all() else self.H[np.ix_(free, free)]
+        p, diagonal = np.zeros(len(free)), np.diag_indices_from(H)
+        H[diagonal] += damping[free]
+        before = H[diagonal]
         try:
-            p[free] = cho_solve(cho_factor(H, overwrite_a=True, check_finite=False), -(self.J.T @ r)[free])
+            factor = cho_factor(H.T, overwrite_a=True, check_finite=False)  # H.T lies as LAPACK wants it: no copy
         except LinAlgError:
             return None
+        if self.qr is not None and (factor[0][diagonal] ** 2 < DIGITS * before).any():
+            return None
+        p[free] = cho_solve(factor, -(self.J.T @ r)[free])
         return p if np.isfinite(p).all() else None
 
 
 class _OnNormal:
     """What the ways on JᵀJ share: its numbers, with the lines of fixed unknowns replaced by those of the identity."""
 
-    least, repeats = 1e-14, False
+    least, repeats = FLOOR, False
 
     def __init__(self, normal: Normal):
         self.normal = normal
@@ -155,7 +179,7 @@ class Sparse(_OnNormal):
 class Products:
     """LSMR on [J; √d] with products by J and Jᵀ, scaled by the damping: no matrix is formed."""
 
-    least, repeats = 1e-14, False
+    least, repeats = FLOOR, False
 
     def __init__(self, tolerance: float = 1e-10, most: int = 500):
         self.tolerance, self.most = tolerance, most
