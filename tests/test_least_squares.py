@@ -11,7 +11,7 @@ import pytest
 import scipy.optimize
 
 import jacmap as jm
-from jacmap.least_squares._strategies import FIRST, WITHIN, Levenberg
+from jacmap.least_squares._strategies import FIRST, WITHIN, Damped, Levenberg
 from jacmap.least_squares._ways import Cholesky, Dense
 
 T = np.linspace(0.0, 3.0, 40)
@@ -156,12 +156,27 @@ def test_cholesky_turns_to_qr_where_its_digits_are_used_up() -> None:
         p = way.step(r, np.full(320, 1e-30), np.ones(320, bool))
         errors.append(np.inf if p is None else np.linalg.norm(p - exact) / np.linalg.norm(exact))
     assert errors[0] < 1e-3 < 0.1 < errors[1]
+    way, free = Cholesky(True), np.arange(320) % 7 > 0
+    way.load(J)
+    p = way.step(r, np.full(320, 1e-30), free)
+    part = np.linalg.lstsq(J[:, free], -r, rcond=0)[0]
+    assert not p[~free].any() and np.linalg.norm(p[free] - part) < 1e-3 * np.linalg.norm(part)
+    wide = jm.least_squares(lambda x: f(x)[:300], np.zeros(320), linear_solver="cholesky", max_nfev=3)
+    assert "or QR" not in wide.plan.what  # singular for sure
 
 
 def test_damping_follows_a_curvature_that_falls_by_many_orders() -> None:
     """At a root of order 7 each step leaves 6/7 of x, and 0.16 of the curvature that the scaling remembers."""
     found = jm.least_squares(lambda x: x**7, np.linspace(100, 1000, 200), gtol=1e-14, max_nfev=300)
     assert found.plan.name == "block-diagonal" and np.abs(found.fun).max() < 1e-6
+    for least in (1e-14, 1e-40):
+        strategy = Damped()
+        for _ in range(60):
+            strategy.propose(lambda damping: damping, np.ones(1), np.ones(1), 0.0, least)
+            strategy.learn(1.0, 1.0)
+        assert strategy.damping == least
+        strategy.learn(-1.0, 0.0)  # a refused step is shortened, not given up
+        assert 1 < strategy.damping / least < 1e3
 
 
 def test_where_the_normal_matrix_is_full_nothing_is_planned_by_its_entries() -> None:
@@ -378,7 +393,7 @@ def test_a_step_has_the_length_of_the_trust_radius() -> None:
     longest = np.linalg.norm(scale * solve(np.zeros(6)))
     for share in (0.9, 0.3, 1e-2, 1e-4):
         strategy.begin(share * longest / FIRST)
-        length = np.linalg.norm(scale * strategy.propose(solve, J.T @ r, scale, 0.0))
+        length = np.linalg.norm(scale * strategy.propose(solve, J.T @ r, scale, 0.0, 0.0))
         assert 1 / WITHIN <= length / (share * longest) <= WITHIN
 
 

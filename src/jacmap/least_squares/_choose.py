@@ -22,7 +22,9 @@ FORM = {"dense": "array", "cholesky": "array", "products": "operator"}
 # that a way takes however small the matrix is.
 BLAS, BATCHED, SCATTERED = 1e-10, 1e-9, 5e-9
 LARGE = 300  # unknowns from which the speed of JᵀJ counts for more than the digits of a QR
-RESCUE = 0.5  # estimated seconds of a QR that may still stand in for a Cholesky factor without digits
+# Estimated seconds of a QR that may still stand in for a Cholesky factor without digits: where J stays singular every
+# step takes it, and several in search of λ; beyond, one damped step after another is sooner done.
+RESCUE = 0.5
 SAMPLE, FULL = 32, 0.9  # rows of JᵀJ looked at, and the share of entries from which it counts as full
 MEMORY = 2e9  # bytes that the factors may take where no bound is given
 
@@ -86,15 +88,17 @@ def _candidates(problem: Problem, wanted: str | None, bound: float) -> list[Cand
     found = [Candidate("dense", f"QR of {m}×{n}", by_qr, qr_bytes, Dense)]
     if n > LARGE or wanted == "cholesky":
         seconds, size = 3e-5 + BLAS * (m + n / 3) * n**2, 16.0 * n**2 + 8 * m * n
-        rescue = by_qr <= RESCUE and size + qr_bytes <= bound
+        # With fewer residuals than unknowns JᵀJ is singular for sure: QR would be taken at every step.
+        rescue = m >= n and by_qr <= RESCUE and size + qr_bytes <= bound
         text = f"Cholesky of the dense JᵀJ, {n}×{n}" + ", or QR where its digits are used up" * rescue
         found.append(Candidate("cholesky", text, seconds, size + qr_bytes * rescue, lambda: Cholesky(rescue)))
-    small = problem.small and wanted in (None, "dense", "cholesky", "products")
+    by_entries = wanted not in (None, *FORM)
+    small = problem.small and not by_entries
     if problem.flat is None or (small and wanted is None):
         return found
-    dense = n > LARGE and wanted in (None, *FORM) and _nearly_full(problem.pattern)
-    if not small and not dense and products(problem.pattern) <= LARGEST:
-        found += _on_normal(problem, wanted)
+    if not small and products(problem.pattern) <= LARGEST:
+        if by_entries or n <= LARGE or not _nearly_full(problem.pattern):
+            found += _on_normal(problem, wanted)
     multiplications = 4.0 * (m * n if small else problem.pattern.nnz) + 4 * (m + n)
     found.append(
         Candidate("products", "LSMR, a JVP and a VJP each", 1e-3 + 1e-7 * multiplications, 80.0 * (m + n), Products)

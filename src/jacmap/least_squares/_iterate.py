@@ -138,11 +138,12 @@ class Iteration:
         gradient = np.where(free, self.gradient, 0)  # what a bound holds takes no part in steps along the gradient
         steepest = gradient / self.unit**2
         curvature = float(np.sum((self.scaled @ steepest) ** 2)) if self.strategy.name == "dogleg" else 0.0
+        least = float((self.least / self.unit**2).min(initial=np.inf))
         ever_finite = False
         while True:
             if self.nfev >= tolerances.max_nfev:
                 return 0
-            p = self.strategy.propose(self._solve, gradient, self.unit, curvature)
+            p = self.strategy.propose(self._solve, gradient, self.unit, curvature, least)
             if p is None:
                 self.strategy.learn(-1.0, 0.0)
                 if self.strategy.refused():

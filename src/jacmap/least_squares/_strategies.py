@@ -14,8 +14,9 @@ TINY = 1e-14  # damping, relative to the column norms' squares, that stands for 
 FIRST = 0.3  # the first trust radius, as a share of ‖D x0‖
 WITHIN = 1.1  # the length of a damped step over the trust radius, or its inverse, that is near enough
 MOST_SOLVES = 12
-LEAST = 1e-300  # a trust radius below which no step is left; the least damping, for D may have been far larger once
+LEAST = 1e-300  # a trust radius below which no step is left
 MOST = 1e16  # damping above which none is
+NOTICED = 100.0  # times the damping that stands for none: where it begins again after a step was refused
 
 
 class Strategy(Protocol):
@@ -26,8 +27,10 @@ class Strategy(Protocol):
     def begin(self, reach: float) -> None:
         """`reach` is ‖D x0‖, or ‖r‖ where that is zero: they have the same units."""
 
-    def propose(self, solve: Solve, gradient: np.ndarray, scale: np.ndarray, curvature: float) -> np.ndarray | None:
-        """p (n,); `scale` D (n,), `curvature` ‖J D⁻² g‖²."""
+    def propose(
+        self, solve: Solve, gradient: np.ndarray, scale: np.ndarray, curvature: float, least: float
+    ) -> np.ndarray | None:
+        """p (n,); `scale` D (n,), `curvature` ‖J D⁻² g‖²; `least`: `solve` tells no λ below it from none."""
 
     def learn(self, ratio: float, length: float) -> None:
         """`length` is ‖D p‖."""
@@ -47,19 +50,24 @@ class Damped:
 
     def __init__(self) -> None:
         self.damping, self.factor = 1e-3, 2.0
+        self.least = 0.0
 
     def begin(self, reach: float) -> None:
         """There is no radius."""
 
-    def propose(self, solve: Solve, gradient: np.ndarray, scale: np.ndarray, curvature: float) -> np.ndarray | None:
+    def propose(
+        self, solve: Solve, gradient: np.ndarray, scale: np.ndarray, curvature: float, least: float
+    ) -> np.ndarray | None:
+        # D remembers the longest columns: where those have shrunk by orders, much smaller λ still damp.
+        self.least = least
         return solve(self.damping * scale**2)
 
     def learn(self, ratio: float, length: float) -> None:
         if ratio > 0:
-            self.damping = max(self.damping * max(0.1, 1 - (2 * ratio - 1) ** 3), LEAST)
+            self.damping = max(self.damping * max(0.1, 1 - (2 * ratio - 1) ** 3), self.least)
             self.factor = 2.0
         else:
-            self.damping = max(self.damping, 1e-12) * self.factor
+            self.damping = max(self.damping, NOTICED * self.least) * self.factor
             self.factor *= 2
 
     def refused(self) -> bool:
@@ -70,7 +78,8 @@ class Levenberg:
     """(JᵀJ + λD²) p = −g, with λ = 0 where that step is within the trust radius, else such that ‖D p‖ is the radius.
 
     Moré 1978, "The Levenberg-Marquardt algorithm: implementation and theory". λ is found by the secant of 1/‖D p(λ)‖,
-    which is nearly straight (Hebden 1973), kept between bounds. For ways whose factors serve every λ.
+    which is nearly straight (Hebden 1973), kept between bounds. For ways whose step with another λ is cheap beside
+    J, or that must step without any damping.
     """
 
     name = "lm"
@@ -83,7 +92,9 @@ class Levenberg:
     def begin(self, reach: float) -> None:
         self.radius = FIRST * reach or 1.0
 
-    def propose(self, solve: Solve, gradient: np.ndarray, scale: np.ndarray, curvature: float) -> np.ndarray | None:
+    def propose(
+        self, solve: Solve, gradient: np.ndarray, scale: np.ndarray, curvature: float, least: float
+    ) -> np.ndarray | None:
         self.newton = p, length = self.newton or _step(solve, 0.0, scale)
         self.cut = length > WITHIN * self.radius
         largest = float(np.linalg.norm(gradient / scale)) / self.radius  # λ at which any J's step is short enough
@@ -142,7 +153,9 @@ class Dogleg:
     def begin(self, reach: float) -> None:
         """The first radius is the length of the first Gauss-Newton step."""
 
-    def propose(self, solve: Solve, gradient: np.ndarray, scale: np.ndarray, curvature: float) -> np.ndarray | None:
+    def propose(
+        self, solve: Solve, gradient: np.ndarray, scale: np.ndarray, curvature: float, least: float
+    ) -> np.ndarray | None:
         newton = solve(TINY * scale**2)
         steepest = -gradient / scale**2
         slope = float(-gradient @ steepest)
@@ -182,7 +195,9 @@ class GaussNewton:
     def begin(self, reach: float) -> None:
         """There is no radius."""
 
-    def propose(self, solve: Solve, gradient: np.ndarray, scale: np.ndarray, curvature: float) -> np.ndarray | None:
+    def propose(
+        self, solve: Solve, gradient: np.ndarray, scale: np.ndarray, curvature: float, least: float
+    ) -> np.ndarray | None:
         found = solve(TINY * scale**2)
         if found is None:
             found = -gradient / scale**2
