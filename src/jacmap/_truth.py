@@ -28,7 +28,7 @@ class Truth:
         compiled = brief if traced.entries_made <= LIGHT else jax.jit
         self._push, self._pull = compiled(self._pushed), compiled(self._pulled)
 
-    # One direction, not a batch of one: shorter to trace and to compile, and a probe runs once or twice.
+    # One direction, not a batch of one: JAX may have f's tangents from its cache, and the program is smaller.
     def _pushed(self, leaves: Any, v: Any) -> Any:
         run = self._runner(*leaves)
         return jax.jvp(run.flat, (run.x,), (v,))[1]

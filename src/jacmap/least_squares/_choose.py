@@ -109,7 +109,7 @@ def _candidates(problem: Problem, wanted: str | None, bound: float) -> list[Cand
 def _nearly_full(pattern: csr_array) -> bool:
     """Is JᵀJ, by some of its rows? To plan with it by its entries takes longer than many steps with the full one."""
     some = np.random.default_rng(0).choice(pattern.shape[1], SAMPLE, replace=False)
-    return (pattern.tocsc()[:, some].T @ pattern).nnz > FULL * SAMPLE * pattern.shape[1]
+    return (pattern[:, some].T @ pattern).nnz > FULL * SAMPLE * pattern.shape[1]
 
 
 def _on_normal(problem: Problem, wanted: str | None) -> list[Candidate]:

@@ -15,8 +15,8 @@ from scipy.sparse import csc_array
 from scipy.sparse.linalg import LinearOperator, lsmr, splu
 
 from ._normal import Normal
+from ._strategies import TINY
 
-FLOOR = 1e-14  # damping, relative to the diagonal of JᵀJ, without which its factors may not exist
 DIGITS = 1e-12  # the share of its diagonal that a pivot of JᵀJ keeps when four digits may be left: a sign, no bound
 
 
@@ -89,19 +89,19 @@ class Cholesky:
         self.qr = Dense() if rescue else None
         # Nearly no damping must be asked for to move those: a trust region does where there is room, and costs a few
         # factors for each J. (Of condition 10¹⁰: 6 evaluations; with Nielsen's damping more than 300.)
-        self.least, self.repeats = (Dense.least, True) if rescue else (FLOOR, False)
+        self.least, self.repeats = (Dense.least, True) if rescue else (TINY, False)
 
     def load(self, jacobian: np.ndarray) -> None:
         self.J, self.H = jacobian, jacobian.T @ jacobian
-        self.loaded = False  # is QR?
+        self.qr_loaded = False
 
     def step(self, r: np.ndarray, damping: np.ndarray, free: np.ndarray) -> np.ndarray | None:
         p = self._by_cholesky(r, damping, free)
         if p is not None or self.qr is None:
             return p
-        if not self.loaded:
+        if not self.qr_loaded:
             self.qr.load(self.J)
-            self.loaded = True
+            self.qr_loaded = True
         return self.qr.step(r, damping, free)
 
     def _by_cholesky(self, r: np.ndarray, damping: np.ndarray, free: np.ndarray) -> np.ndarray | None:
@@ -123,7 +123,7 @@ class Cholesky:
 class _OnNormal:
     """What the ways on JᵀJ share: its numbers, with the lines of fixed unknowns replaced by those of the identity."""
 
-    least, repeats = FLOOR, False
+    least, repeats = TINY, False
 
     def __init__(self, normal: Normal):
         self.normal = normal
@@ -181,7 +181,7 @@ class Sparse(_OnNormal):
 class Products:
     """LSMR on [J; √d] with products by J and Jᵀ, scaled by the damping: no matrix is formed."""
 
-    least, repeats = FLOOR, False
+    least, repeats = TINY, False
 
     def __init__(self, tolerance: float = 1e-10, most: int = 500):
         self.tolerance, self.most = tolerance, most
